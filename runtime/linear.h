@@ -9,6 +9,7 @@
 #ifndef PARO_RUNTIME_LINEAR_H
 #define PARO_RUNTIME_LINEAR_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,13 +42,13 @@ typedef struct paro_linear {
     const paro_tensor *pairs;
     const paro_tensor *channel_scales;
 
-    paro_linear_tables *tables; /* NULL until prepared; owned; accessed atomically */
+    _Atomic(paro_linear_tables *) tables; /* NULL until prepared; owned */
 } paro_linear;
 
-/* Checks shapes, dtypes, and for W4: scales finite (and not zero … see linear.c), channel_scales
- * finite and neither zero nor infinite, angles finite, pairs in range and disjoint in every round
- * (a slot of one channel twice with angle 0 is empty). Errors are PARO_STATUS_FORMAT and name file,
- * tensor, round and channel. Cheap after the first time; any thread may call it. */
+/* Checks shapes, dtypes, and for W4: scales and channel_scales finite and not zero, angles finite,
+ * pairs in range and disjoint in every round (a slot of one channel twice with angle 0 is empty).
+ * Errors are PARO_STATUS_FORMAT and name file, tensor, round and channel (for scales group and
+ * column). Cheap after the first time; any thread may call it. */
 paro_status paro_linear_prepare(paro_error *err, paro_linear *linear);
 
 /* Frees what prepare made; the struct and its tensors are the caller's. */
