@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Runs the tests of a build folder, or only the programs named, and counts their cases.
+#
+#     scripts/run_tests.sh BUILD_DIR [TEST...]
+#
+# The log of every program stays in BUILD_DIR/logs/TEST.log. What failed is shown in full; every line
+# "SKIP …" of every log is shown. The last line is "N passed, N failed, N skipped" (cases).
+# PARO_TEST_WRAPPER may hold a command to put in front of every program.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+build=${1:?usage: scripts/run_tests.sh BUILD_DIR [TEST...]}
+shift
+logs=$build/logs
+rm -rf "$logs"
+mkdir -p "$logs"
+
+if [ $# -gt 0 ]; then
+    tests=("$@")
+else
+    tests=()
+    for source in tests/test_*.c; do
+        tests+=("$(basename "$source" .c)")
+    done
+fi
+read -r -a wrapper <<<"${PARO_TEST_WRAPPER:-}"
+
+passed=0 failed=0 skipped=0 failed_programs=()
+for test in "${tests[@]}"; do
+    log=$logs/$test.log
+    started=$SECONDS
+    timeout 900 "${wrapper[@]}" "$build/$test" </dev/null >"$log" 2>&1
+    rc=$?
+
+    # cmocka prints one of these lines a case, and lists failures again at the end.
+    ok=$(grep -ac '^\[ *OK *\] ' "$log")
+    skips=$(grep -a '^\[ *SKIPPED *\] ' "$log" | grep -avE '\] [0-9]+ test\(s\)' | sort -u | wc -l)
+    bad=$(grep -a '^\[ *FAILED *\] ' "$log" | grep -avE '\] [^:]*: ?[0-9]+ test\(s\)|\] [0-9]+ test\(s\)' |
+        sort -u | wc -l)
+    word=ok
+    if [ $rc -ne 0 ] && [ "$bad" -eq 0 ]; then
+        bad=1 # died, or was stopped, before it could say so
+    elif [ $rc -eq 0 ] && [ "$bad" -eq 0 ] && [ $((ok + skips)) -eq 0 ]; then
+        bad=1
+        echo "$test printed no result of any case" >>"$log"
+    fi
+    if [ "$bad" -gt 0 ]; then
+        word="FAILED (exit code $rc)"
+        failed_programs+=("$test")
+    fi
+    printf '%-28s %4d passed %3d failed %3d skipped %4d s  %s\n' "$test" "$ok" "$bad" "$skips" \
+        $((SECONDS - started)) "$word"
+    [ "$bad" -eq 0 ] || sed 's/^/    /' "$log" | tail -n 200
+    grep -a '^SKIP ' "$log" | sort -u | sed 's/^/    /'
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skips))
+done
+
+[ $failed -eq 0 ] || echo "failed: ${failed_programs[*]} (logs in $logs)"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]
