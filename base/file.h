@@ -30,6 +30,9 @@ paro_status paro_file_read(paro_error *err, const char *path, size_t max_bytes, 
  * folder. On failure `path` is as it was. */
 paro_status paro_file_write(paro_error *err, const char *path, const void *data, size_t n_bytes);
 
+/* fsync of the folder that holds `path`, so that a rename in it lasts. */
+paro_status paro_sync_parent(paro_error *err, const char *path);
+
 bool paro_path_exists(const char *path);
 bool paro_path_is_dir(const char *path);
 

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Folders that appear whole or not at all. Invariants in file.h, at paro_staging.
+ *
+ *     (nothing) --begin--> TARGET.paro-partial, locked --commit--> TARGET
+ *                                 |  \--abort--> (nothing)
+ *                                 \--the process dies--> unlocked; the next begin removes it
+ */
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOCK_NAME ".paro-lock"
+
+/* What is done to each entry of a tree; folders after what they hold. */
+typedef paro_status visit_fn(paro_error *err, int dir_fd, const char *name, bool is_dir);
+
+static paro_status walk(paro_error *err, int parent_fd, const char *name, visit_fn *visit)
+{
+    paro_status status = PARO_STATUS_OK;
+    int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return paro_fail_errno(err, errno, "open the folder", name);
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        status = paro_fail_errno(err, errno, "list", name);
+        close(fd);
+        return status;
+    }
+    while (status == PARO_STATUS_OK) {
+        errno = 0;
+        struct dirent *entry = readdir(dir);
+        if (entry == NULL) {
+            if (errno != 0)
+                status = paro_fail_errno(err, errno, "list", name);
+            break;
+        }
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        struct stat info;
+        if (fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+            status = paro_fail_errno(err, errno, "stat", entry->d_name);
+        else if (S_ISDIR(info.st_mode))
+            status = walk(err, fd, entry->d_name, visit);
+        else
+            status = visit(err, fd, entry->d_name, false);
+    }
+    closedir(dir);
+    return status == PARO_STATUS_OK ? visit(err, parent_fd, name, true) : status;
+}
+
+static paro_status visit_remove(paro_error *err, int dir_fd, const char *name, bool is_dir)
+{
+    if (unlinkat(dir_fd, name, is_dir ? AT_REMOVEDIR : 0) != 0)
+        return paro_fail_errno(err, errno, "remove", name);
+    return PARO_STATUS_OK;
+}
+
+static paro_status visit_sync(paro_error *err, int dir_fd, const char *name, bool is_dir)
+{
+    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | (is_dir ? O_DIRECTORY : 0));
+    if (fd < 0)
+        return paro_fail_errno(err, errno, "open", name);
+    int code = fsync(fd) != 0 ? errno : 0;
+    close(fd);
+    return code == 0 ? PARO_STATUS_OK : paro_fail_errno(err, code, "sync", name);
+}
+
+paro_status paro_remove_tree(paro_error *err, const char *path)
+{
+    paro_status status = walk(err, AT_FDCWD, path, visit_remove);
+    return status == PARO_STATUS_OK ? status : paro_fail_in(err, status, "%s", path);
+}
+
+/* mkdir -p of the folders above `path`. */
+static paro_status make_parents(paro_error *err, const char *path)
+{
+    char *copy = strdup(path);
+    if (copy == NULL)
+        return paro_fail_memory(err, strlen(path), "a path");
+    paro_status status = PARO_STATUS_OK;
+    for (char *s = copy + 1; *copy != 0 && status == PARO_STATUS_OK; s++) {
+        s = strchr(s, '/');
+        if (s == NULL)
+            break;
+        *s = 0;
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST)
+            status = paro_fail_errno(err, errno, "create the folder", copy);
+        *s = '/';
+    }
+    free(copy);
+    return status;
+}
+
+static char *lock_path(const char *temporary)
+{
+    char *path = NULL;
+    return asprintf(&path, "%s/%s", temporary, LOCK_NAME) < 0 ? NULL : path;
+}
+
+/* Creates and locks `temporary`, removing what a dead run left under that name. */
+static paro_status take_temporary(paro_error *err, const char *temporary, int *lock_fd)
+{
+    paro_status status = PARO_STATUS_OK;
+    int fd = -1;
+    char *lock = lock_path(temporary);
+    if (lock == NULL)
+        return paro_fail_memory(err, strlen(temporary) + sizeof LOCK_NAME, "a path");
+    if (mkdir(temporary, 0777) != 0) {
+        if (errno != EEXIST) {
+            status = paro_fail_errno(err, errno, "create the folder", temporary);
+            goto done;
+        }
+        fd = open(lock, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+            status = paro_fail(err, PARO_STATUS_EXISTS,
+                               "%s: another process is writing here now; wait for it, or choose "
+                               "another name",
+                               temporary);
+            goto done;
+        }
+        /* While it is locked here, nobody else takes it for dead. */
+        status = paro_remove_tree(err, temporary);
+        if (fd >= 0)
+            close(fd);
+        fd = -1;
+        if (status != PARO_STATUS_OK)
+            goto done;
+        if (mkdir(temporary, 0777) != 0) {
+            status = paro_fail_errno(err, errno, "create the folder", temporary);
+            goto done;
+        }
+    }
+    fd = open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        status = paro_fail_errno(err, errno, "lock", lock);
+        goto done;
+    }
+    *lock_fd = fd;
+    fd = -1;
+done:
+    if (fd >= 0)
+        close(fd);
+    free(lock);
+    return status;
+}
+
+static void staging_release(paro_staging *staging)
+{
+    if (staging->lock_fd >= 0)
+        close(staging->lock_fd);
+    free(staging->target);
+    free(staging->temporary);
+    *staging = (paro_staging){.lock_fd = -1};
+}
+
+paro_status paro_staging_begin(paro_error *err, const char *target, bool overwrite,
+                               paro_staging *out)
+{
+    paro_staging staging = {.lock_fd = -1, .overwrite = overwrite};
+    paro_status status = PARO_STATUS_OK;
+    size_t n = strlen(target);
+    while (n > 1 && target[n - 1] == '/')
+        n--;
+    if (n == 0 || (n == 1 && (target[0] == '/' || target[0] == '.')))
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "\"%s\": expected the name of a folder to create", target);
+    staging.target = strndup(target, n);
+    if (staging.target == NULL ||
+        asprintf(&staging.temporary, "%s.paro-partial", staging.target) < 0) {
+        staging.temporary = NULL;
+        status = paro_fail_memory(err, n + 16, "a path");
+        goto done;
+    }
+    if (paro_path_exists(staging.target)) {
+        if (!paro_path_is_dir(staging.target)) {
+            status = paro_fail(err, PARO_STATUS_EXISTS, "%s: exists and is not a folder",
+                               staging.target);
+            goto done;
+        }
+        if (!overwrite) {
+            status = paro_fail(err, PARO_STATUS_EXISTS,
+                               "%s: exists already; remove it, choose another name, or ask to "
+                               "overwrite",
+                               staging.target);
+            goto done;
+        }
+    }
+    status = make_parents(err, staging.target);
+    if (status == PARO_STATUS_OK)
+        status = take_temporary(err, staging.temporary, &staging.lock_fd);
+    if (status == PARO_STATUS_OK) {
+        *out = staging;
+        return status;
+    }
+done:
+    staging_release(&staging);
+    return status;
+}
+
+paro_status paro_staging_commit(paro_error *err, paro_staging *staging)
+{
+    char *lock = lock_path(staging->temporary);
+    if (lock == NULL)
+        return paro_fail_memory(err, strlen(staging->temporary) + sizeof LOCK_NAME, "a path");
+    paro_status status = PARO_STATUS_OK;
+    bool exchanged = false;
+    /* Still locked through the open descriptor; the checkpoint itself holds no lock file. */
+    if (unlink(lock) != 0)
+        status = paro_fail_errno(err, errno, "remove", lock);
+    free(lock);
+    if (status == PARO_STATUS_OK)
+        status = walk(err, AT_FDCWD, staging->temporary, visit_sync);
+    if (status != PARO_STATUS_OK)
+        return status;
+    if (renameat2(AT_FDCWD, staging->temporary, AT_FDCWD, staging->target, RENAME_NOREPLACE) != 0) {
+        exchanged = errno == EEXIST && staging->overwrite;
+        if (!exchanged || renameat2(AT_FDCWD, staging->temporary, AT_FDCWD, staging->target,
+                                    RENAME_EXCHANGE) != 0)
+            return paro_fail_errno(err, errno, "move the finished folder to", staging->target);
+    }
+    if (exchanged) /* temporary now holds the old one */
+        status = paro_remove_tree(err, staging->temporary);
+    if (status == PARO_STATUS_OK)
+        status = paro_sync_parent(err, staging->target);
+    staging_release(staging);
+    return status;
+}
+
+void paro_staging_abort(paro_staging *staging)
+{
+    if (staging == NULL)
+        return;
+    /* Nothing more can be done where removing fails: the next begin tries again. */
+    if (staging->temporary != NULL)
+        (void)paro_remove_tree(NULL, staging->temporary);
+    if (staging->temporary != NULL || staging->target != NULL)
+        staging_release(staging);
+}
