@@ -65,20 +65,6 @@ static size_t utf8_sequence(const unsigned char *s)
     return 0;
 }
 
-/* A message is one printable line, whatever names a file put into it. */
-static void make_printable(char *text)
-{
-    unsigned char *s = (unsigned char *)text;
-    while (*s != 0) {
-        size_t n = utf8_sequence(s);
-        if (n == 0) {
-            *s = '?';
-            n = 1;
-        }
-        s += n;
-    }
-}
-
 /* A snprintf that ran out of room may have cut a character in two: drop the pieces. */
 static void drop_cut_character(char *text, size_t capacity)
 {
@@ -93,6 +79,20 @@ static void drop_cut_character(char *text, size_t capacity)
         text[start - 1] = 0;
 }
 
+void paro_text_make_printable(char *text, size_t capacity)
+{
+    drop_cut_character(text, capacity);
+    unsigned char *s = (unsigned char *)text;
+    while (*s != 0) {
+        size_t n = utf8_sequence(s);
+        if (n == 0) {
+            *s = *s == '\t' ? ' ' : '?';
+            n = 1;
+        }
+        s += n;
+    }
+}
+
 paro_status paro_fail(paro_error *err, paro_status status, const char *format, ...)
 {
     if (err != NULL) {
@@ -101,8 +101,7 @@ paro_status paro_fail(paro_error *err, paro_status status, const char *format, .
         err->status = status;
         vsnprintf(err->message, sizeof err->message, format, args);
         va_end(args);
-        drop_cut_character(err->message, sizeof err->message);
-        make_printable(err->message);
+        paro_text_make_printable(err->message, sizeof err->message);
     }
     return status;
 }
@@ -118,8 +117,7 @@ paro_status paro_fail_in(paro_error *err, paro_status status, const char *format
         va_end(args);
         size_t n = strlen(err->message);
         snprintf(err->message + n, sizeof err->message - n, ": %s", was);
-        drop_cut_character(err->message, sizeof err->message);
-        make_printable(err->message);
+        paro_text_make_printable(err->message, sizeof err->message);
         err->status = status;
     }
     return status;

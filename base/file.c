@@ -130,15 +130,29 @@ paro_status paro_sync_parent(paro_error *err, const char *path)
     return status;
 }
 
+/* Creates a new file beside `path` and keeps its name in the arena; -1 and errno on failure. (Not
+ * mkostemp: its files are 0600, and asking for the umask would change it for other threads.) */
+static int create_beside(paro_arena *arena, const char *path, char **name)
+{
+    for (unsigned i = 0; i < 1000; i++) {
+        *name = paro_arena_printf(arena, "%s.%ld-%u.tmp", path, (long)getpid(), i);
+        if (*name == NULL) {
+            errno = ENOMEM;
+            return -1;
+        }
+        int fd = open(*name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST)
+            return fd;
+    }
+    return -1;
+}
+
 paro_status paro_file_write(paro_error *err, const char *path, const void *data, size_t n_bytes)
 {
     paro_arena arena = {0};
     paro_status status = PARO_STATUS_OK;
-    int fd = -1;
-    char *temporary = paro_arena_printf(&arena, "%s.XXXXXX", path);
-    if (temporary == NULL)
-        return paro_fail_memory(err, strlen(path) + 8, "a path");
-    fd = mkostemp(temporary, O_CLOEXEC);
+    char *temporary = NULL;
+    int fd = create_beside(&arena, path, &temporary);
     if (fd < 0) {
         status = paro_fail_errno(err, errno, "create a temporary file for", path);
         goto done;
@@ -154,9 +168,7 @@ paro_status paro_file_write(paro_error *err, const char *path, const void *data,
         }
         written += (size_t)n;
     }
-    mode_t mask = umask(0);
-    umask(mask);
-    if (fchmod(fd, 0666 & ~mask) != 0 || fsync(fd) != 0) {
+    if (fsync(fd) != 0) {
         status = paro_fail_errno(err, errno, "sync", path);
         goto done;
     }
@@ -164,12 +176,12 @@ paro_status paro_file_write(paro_error *err, const char *path, const void *data,
         status = paro_fail_errno(err, errno, "replace", path);
         goto done;
     }
-    *temporary = 0;
+    temporary = NULL;
     status = paro_sync_parent(err, path);
 done:
     if (fd >= 0) {
         close(fd);
-        if (*temporary != 0)
+        if (temporary != NULL)
             unlink(temporary);
     }
     paro_arena_release(&arena);

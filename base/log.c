@@ -16,6 +16,7 @@ void paro_log(const paro_observer *observer, paro_log_level level, const char *f
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    paro_text_make_printable(line, sizeof line);
     observer->log(observer->context, level, line);
 }
 

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-/* One line, formatted; cut at 1 KiB. */
+/* One line, formatted and made printable like an error message; cut at 1 KiB. */
 void paro_log(const paro_observer *observer, paro_log_level level, const char *format, ...)
     PARO_PRINTF(3, 4);
 

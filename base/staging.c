@@ -140,8 +140,14 @@ static paro_status take_temporary(paro_error *err, const char *temporary, int *l
         }
     }
     fd = open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    struct stat info;
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &info) != 0) {
         status = paro_fail_errno(err, errno, "lock", lock);
+        goto done;
+    }
+    if (info.st_nlink == 0) { /* who came between open and flock took it for dead */
+        status = paro_fail(err, PARO_STATUS_EXISTS, "%s: another process is writing here now",
+                           temporary);
         goto done;
     }
     *lock_fd = fd;
@@ -170,7 +176,12 @@ paro_status paro_staging_begin(paro_error *err, const char *target, bool overwri
     size_t n = strlen(target);
     while (n > 1 && target[n - 1] == '/')
         n--;
-    if (n == 0 || (n == 1 && (target[0] == '/' || target[0] == '.')))
+    const char *last = target + n;
+    while (last > target && last[-1] != '/')
+        last--;
+    size_t n_last = (size_t)(target + n - last);
+    if (n_last == 0 || (n_last == 1 && *last == '.') ||
+        (n_last == 2 && strncmp(last, "..", 2) == 0))
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "\"%s\": expected the name of a folder to create", target);
     staging.target = strndup(target, n);
@@ -206,28 +217,66 @@ done:
     return status;
 }
 
+/* Renames temporary to target, which must not be there; or exchanges the two, and *exchanged, where
+ * it is and may be overwritten. File systems that know neither (NFS) get plain renames: then an old
+ * target is away for a moment. */
+static int move_to_target(const paro_staging *staging, bool *exchanged)
+{
+    const char *from = staging->temporary, *to = staging->target;
+    *exchanged = false;
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno == EEXIST && staging->overwrite) {
+        *exchanged = true;
+        if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) == 0)
+            return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS)
+        return -1;
+    *exchanged = paro_path_exists(to);
+    if (!*exchanged)
+        return rename(from, to);
+    if (!staging->overwrite) {
+        errno = EEXIST;
+        return -1;
+    }
+    char *aside = NULL;
+    if (asprintf(&aside, "%s.paro-old", to) < 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    int rc = rename(to, aside);
+    if (rc == 0 && rename(from, to) != 0) {
+        int code = errno;
+        rc = -1;
+        if (rename(aside, to) != 0)
+            code = errno;
+        errno = code;
+    } else if (rc == 0) {
+        rc = rename(aside, from); /* as after an exchange */
+    }
+    free(aside);
+    return rc;
+}
+
 paro_status paro_staging_commit(paro_error *err, paro_staging *staging)
 {
-    char *lock = lock_path(staging->temporary);
+    char *lock = lock_path(staging->target);
     if (lock == NULL)
-        return paro_fail_memory(err, strlen(staging->temporary) + sizeof LOCK_NAME, "a path");
-    paro_status status = PARO_STATUS_OK;
+        return paro_fail_memory(err, strlen(staging->target) + sizeof LOCK_NAME, "a path");
     bool exchanged = false;
-    /* Still locked through the open descriptor; the checkpoint itself holds no lock file. */
+    paro_status status = walk(err, AT_FDCWD, staging->temporary, visit_sync);
+    if (status == PARO_STATUS_OK && move_to_target(staging, &exchanged) != 0)
+        status = paro_fail_errno(err, errno, "move the finished folder to", staging->target);
+    if (status != PARO_STATUS_OK) {
+        free(lock);
+        return status;
+    }
+    /* Only now, or another process could take the folder for a dead run's while it is synced. */
     if (unlink(lock) != 0)
         status = paro_fail_errno(err, errno, "remove", lock);
     free(lock);
-    if (status == PARO_STATUS_OK)
-        status = walk(err, AT_FDCWD, staging->temporary, visit_sync);
-    if (status != PARO_STATUS_OK)
-        return status;
-    if (renameat2(AT_FDCWD, staging->temporary, AT_FDCWD, staging->target, RENAME_NOREPLACE) != 0) {
-        exchanged = errno == EEXIST && staging->overwrite;
-        if (!exchanged || renameat2(AT_FDCWD, staging->temporary, AT_FDCWD, staging->target,
-                                    RENAME_EXCHANGE) != 0)
-            return paro_fail_errno(err, errno, "move the finished folder to", staging->target);
-    }
-    if (exchanged) /* temporary now holds the old one */
+    if (status == PARO_STATUS_OK && exchanged) /* temporary now holds the old one */
         status = paro_remove_tree(err, staging->temporary);
     if (status == PARO_STATUS_OK)
         status = paro_sync_parent(err, staging->target);

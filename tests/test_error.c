@@ -43,7 +43,7 @@ static void test_messages_are_printable(void **state)
     static const struct {
         const char *in, *out;
     } cases[] = {
-        {"plain", "plain"},           {"two\nlines\ttab\x7f", "two?lines?tab?"},
+        {"plain", "plain"},           {"two\nlines\ttab\x7f", "two?lines tab?"},
         {"\x1b[31mred", "?[31mred"},  {"Grüße, 世界, 🙂", "Grüße, 世界, 🙂"},
         {"\xff\xfe", "??"},           {"a\xc3", "a?"},
         {"\xc0\xaf", "??"},           /* overlong '/' */
