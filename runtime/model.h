@@ -42,9 +42,8 @@ struct paro_model {
     paro_block *blocks;       /* [n_layers] */
     const paro_tensor *embedding; /* [vocab, hidden] */
     const paro_tensor *norm;      /* [hidden] */
-    paro_linear head;             /* [vocab, hidden]; the embedding where tied */
+    paro_linear *head;            /* [vocab, hidden]; the embedding where tied */
     double *rope_frequencies;     /* [head_dim / 2] */
-    uint64_t n_weight_bytes;
 };
 
 /* A model of `config` over `tensors`, which it owns from then on, also on failure: what

@@ -52,7 +52,7 @@ typedef struct paro_model_info {
     uint32_t group_size;  /* likewise */
     uint32_t krot;        /* rotation rounds; 0 for AWQ */
     uint64_t n_parameters;   /* weights as the architecture counts them, not as they are packed */
-    uint64_t n_weight_bytes; /* bytes of all tensors in the files */
+    uint64_t n_weight_bytes; /* bytes of those weights as they are stored */
 } paro_model_info;
 
 /* Strings live as long as the model. */
