@@ -6,8 +6,9 @@
  * them is scratch; 2. n_tokens changes only when a call succeeds; 3. capacity <= max_tokens, and the
  * cache of every layer has that capacity.
  */
+#include "runtime/session.h"
+
 #include <math.h>
-#include <paro/model.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,6 +95,16 @@ void paro_session_free(paro_session *session)
     free(session->logits);
     release_activations(&session->act);
     free(session);
+}
+
+const paro_model *paro_session_model(const paro_session *session)
+{
+    return session->model;
+}
+
+uint32_t paro_session_room(const paro_session *session)
+{
+    return session->max_tokens - session->n_tokens;
 }
 
 uint32_t paro_session_length(const paro_session *session)

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Time that only goes forward.
+ */
+#include "base/clock.h"
+
+#include <time.h>
+
+double paro_clock_seconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * include/paro/eval.h: perplexity, and distance to a reference model.
+ *
+ * Both models read the same window; the reference first, its log-probabilities kept for the window,
+ * then the model, whose logits are compared row by row as they come.
+ */
+#include <math.h>
+#include <paro/eval.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+typedef struct scorer {
+    const int32_t *window; /* the ids being read */
+    size_t context;
+    uint32_t vocab;
+    float *reference;    /* [context - 1, vocab] log-probabilities; NULL without a reference */
+    bool is_reference;   /* whose logits are coming */
+    double nll;          /* sums over predicted tokens */
+    double reference_nll;
+    double kl;
+    uint64_t n_same_top;
+    uint64_t n_predicted;
+    float *kl_values; /* [n_predicted in all] */
+} scorer;
+
+/* log(sum(exp(row))), and the place of the highest value. */
+static double log_sum_exp(const float *row, uint32_t n, uint32_t *top)
+{
+    uint32_t highest = 0;
+    for (uint32_t i = 1; i < n; i++)
+        if (row[i] > row[highest])
+            highest = i;
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += (double)expf(row[i] - row[highest]);
+    *top = highest;
+    return (double)row[highest] + log(sum);
+}
+
+/* KL(reference || model) from log-probabilities of one and logits of the other. */
+static double divergence(const float *log_p, const float *logits, double log_total, uint32_t n)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += (double)expf(log_p[i]) * ((double)log_p[i] - ((double)logits[i] - log_total));
+    return sum > 0 ? sum : 0; /* rounding can take it just below */
+}
+
+static void score_row(scorer *s, size_t position, const float *logits)
+{
+    uint32_t top;
+    const int32_t next = s->window[position + 1];
+    const double log_total = log_sum_exp(logits, s->vocab, &top);
+    const double nll = log_total - (double)logits[next];
+    float *kept = s->reference == NULL ? NULL : s->reference + position * s->vocab;
+    if (s->is_reference) {
+        s->reference_nll += nll;
+        for (uint32_t i = 0; i < s->vocab; i++)
+            kept[i] = (float)((double)logits[i] - log_total);
+        return;
+    }
+    s->nll += nll;
+    if (kept != NULL) {
+        uint32_t reference_top = 0;
+        for (uint32_t i = 1; i < s->vocab; i++)
+            if (kept[i] > kept[reference_top])
+                reference_top = i;
+        const double kl = divergence(kept, logits, log_total, s->vocab);
+        s->kl += kl;
+        s->kl_values[s->n_predicted] = (float)kl;
+        s->n_same_top += top == reference_top;
+    }
+    s->n_predicted++;
+}
+
+static paro_status take_rows(paro_error *err, void *context, size_t first, size_t n_rows,
+                             const float *logits)
+{
+    scorer *s = context;
+    (void)err;
+    for (size_t i = 0; i < n_rows && first + i + 1 < s->context; i++)
+        score_row(s, first + i, logits + i * s->vocab);
+    return PARO_STATUS_OK;
+}
+
+static paro_status read_window(paro_error *err, scorer *s, paro_session *session, bool is_reference)
+{
+    s->is_reference = is_reference;
+    paro_session_truncate(session, 0);
+    return paro_session_append_all(err, session, s->window, s->context, take_rows, s);
+}
+
+static int compare_floats(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* The smallest value that `share` of the sorted values do not exceed. */
+static double percentile(const float *sorted, uint64_t n, double share)
+{
+    uint64_t rank = (uint64_t)ceil(share * (double)n);
+    return (double)sorted[rank == 0 ? 0 : rank - 1];
+}
+
+static void summarise(scorer *s, bool with_reference, paro_eval_result *result)
+{
+    const double n = (double)s->n_predicted;
+    result->n_predicted = s->n_predicted;
+    result->nll = s->nll / n;
+    result->perplexity = exp(result->nll);
+    if (!with_reference)
+        return;
+    qsort(s->kl_values, s->n_predicted, sizeof *s->kl_values, compare_floats);
+    result->reference_perplexity = exp(s->reference_nll / n);
+    result->kl_mean = s->kl / n;
+    result->kl_p50 = percentile(s->kl_values, s->n_predicted, 0.50);
+    result->kl_p90 = percentile(s->kl_values, s->n_predicted, 0.90);
+    result->kl_p99 = percentile(s->kl_values, s->n_predicted, 0.99);
+    result->kl_max = percentile(s->kl_values, s->n_predicted, 1.00);
+    result->same_top = (double)s->n_same_top / n;
+}
+
+/* The text's ids, cut to whole windows. */
+static paro_status prepare_ids(paro_error *err, const paro_tokenizer *tokenizer, const char *text,
+                               size_t n_bytes, size_t context, uint64_t max_tokens, int32_t **ids,
+                               size_t *n_windows)
+{
+    size_t n_ids = 0;
+    int32_t *all = NULL;
+    paro_status status = paro_tokenizer_encode(err, tokenizer, text, n_bytes, NULL, &all, &n_ids);
+    if (status != PARO_STATUS_OK)
+        return status;
+    if (max_tokens > 0 && n_ids > max_tokens)
+        n_ids = (size_t)max_tokens;
+    if (n_ids < context) {
+        free(all);
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "the text has %zu tokens, less than one window of %zu; give more text or "
+                         "a smaller context",
+                         n_ids, context);
+    }
+    *ids = all;
+    *n_windows = n_ids / context;
+    return PARO_STATUS_OK;
+}
+
+static paro_status check_models(paro_error *err, const paro_model *model,
+                                const paro_model *reference, uint32_t context, uint32_t *vocab)
+{
+    paro_model_info info, other;
+    paro_model_get_info(model, &info);
+    *vocab = info.vocab;
+    if (context < 2 || context > info.max_context)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "context: expected 2 to %u (the model's max_position_embeddings), found %u",
+                         info.max_context, context);
+    if (reference == NULL)
+        return PARO_STATUS_OK;
+    paro_model_get_info(reference, &other);
+    if (other.vocab != info.vocab || other.max_context < context)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "%s: cannot be compared with %s: vocabulary %u and %u, context %u and %u",
+                         other.dir, info.dir, other.vocab, info.vocab, other.max_context,
+                         info.max_context);
+    return PARO_STATUS_OK;
+}
+
+paro_status paro_eval_text(paro_error *err, const paro_model *model,
+                           const paro_tokenizer *tokenizer, const char *text, size_t n_bytes,
+                           const paro_model *reference, const paro_eval_options *options,
+                           paro_eval_result *result)
+{
+    static const paro_eval_options defaults = {0};
+    options = options == NULL ? &defaults : options;
+    const size_t context = options->context == 0 ? 512 : options->context;
+    const char *stage = options->stage == NULL ? "eval" : options->stage;
+    scorer s = {.context = context};
+    paro_session *session = NULL, *reference_session = NULL;
+    int32_t *ids = NULL;
+    size_t n_windows = 0;
+    const double start = paro_clock_seconds();
+
+    paro_status status = check_models(err, model, reference, (uint32_t)context, &s.vocab);
+    if (status == PARO_STATUS_OK)
+        status = prepare_ids(err, tokenizer, text, n_bytes, context, options->max_tokens, &ids,
+                             &n_windows);
+    if (status == PARO_STATUS_OK)
+        status = paro_session_new(err, model, NULL, &session);
+    if (status == PARO_STATUS_OK && reference != NULL) {
+        status = paro_session_new(err, reference, NULL, &reference_session);
+        s.reference = malloc((context - 1) * s.vocab * sizeof *s.reference);
+        s.kl_values = malloc(n_windows * (context - 1) * sizeof *s.kl_values);
+        if (status == PARO_STATUS_OK && (s.reference == NULL || s.kl_values == NULL))
+            status = paro_fail_memory(err, context * s.vocab * sizeof *s.reference,
+                                      "the reference's probabilities");
+    }
+    for (size_t i = 0; i < n_windows && status == PARO_STATUS_OK; i++) {
+        status = paro_report(err, options->observer, stage, i * context, n_windows * context);
+        s.window = ids + i * context;
+        if (status == PARO_STATUS_OK && reference != NULL)
+            status = read_window(err, &s, reference_session, true);
+        if (status == PARO_STATUS_OK)
+            status = read_window(err, &s, session, false);
+    }
+    if (status == PARO_STATUS_OK)
+        status = paro_report(err, options->observer, stage, n_windows * context,
+                             n_windows * context);
+    if (status == PARO_STATUS_OK) {
+        paro_eval_result sum = {.n_windows = n_windows, .n_tokens = n_windows * context};
+        summarise(&s, reference != NULL, &sum);
+        sum.seconds = paro_clock_seconds() - start;
+        *result = sum;
+    }
+    free(s.reference);
+    free(s.kl_values);
+    free(ids);
+    paro_session_free(session);
+    paro_session_free(reference_session);
+    return status;
+}
