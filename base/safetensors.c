@@ -35,29 +35,27 @@ struct paro_tensor_set {
     const paro_tensor **tensors;
     size_t n_tensors;
     size_t tensors_capacity;
-    paro_map by_name;   /* name -> position in `in_arrival` */
+    paro_map by_name; /* name -> position in `in_arrival` */
     const paro_tensor **in_arrival;
     size_t in_arrival_capacity;
-    void **owned;     /* data of tensors that were put */
+    void **owned; /* data of tensors that were put */
     size_t n_owned;
     metadata_entry *metadata;
     size_t n_metadata;
     size_t metadata_capacity;
+    paro_map metadata_by_key;
 };
 
-/* Makes room for one more item in a growing array. */
-static bool grow(void *array_pointer, size_t n, size_t *capacity, size_t item_bytes)
+/* The array with room for one more item, maybe moved; NULL when out of memory. */
+static void *grow(void *array, size_t n, size_t *capacity, size_t item_bytes)
 {
-    void **array = array_pointer;
     if (n < *capacity)
-        return true;
+        return array;
     size_t bigger = *capacity == 0 ? 64 : *capacity * 2;
-    void *moved = realloc(*array, bigger * item_bytes);
-    if (moved == NULL)
-        return false;
-    *array = moved;
-    *capacity = bigger;
-    return true;
+    void *moved = realloc(array, bigger * item_bytes);
+    if (moved != NULL)
+        *capacity = bigger;
+    return moved;
 }
 
 const char *paro_shape_text(char out[PARO_SHAPE_TEXT_BYTES], const uint64_t *shape, uint32_t rank)
@@ -136,11 +134,10 @@ static paro_status parse_entry(paro_error *err, const char *path, const char *na
     const json_t *dtype = json_object_get(value, "dtype");
     const json_t *shape = json_object_get(value, "shape");
     if (!json_is_string(dtype) || !paro_dtype_parse(json_string_value(dtype), &tensor.dtype))
-        return paro_fail(err, PARO_STATUS_FORMAT,
-                         "%s: %s: dtype: expected one such as \"F16\", \"BF16\", \"I32\", found %s",
-                         path, name,
-                         json_is_string(dtype) ? json_string_value(dtype)
-                                               : paro_json_type_name(dtype));
+        return paro_fail(
+            err, PARO_STATUS_FORMAT,
+            "%s: %s: dtype: expected one such as \"F16\", \"BF16\", \"I32\", found %s", path, name,
+            json_is_string(dtype) ? json_string_value(dtype) : paro_json_type_name(dtype));
     if (!json_is_array(shape) || json_array_size(shape) > PARO_MAX_RANK)
         return paro_fail(err, PARO_STATUS_FORMAT,
                          "%s: %s: shape: expected an array of at most %d sizes", path, name,
@@ -155,8 +152,8 @@ static paro_status parse_entry(paro_error *err, const char *path, const char *na
         tensor.shape[i] = (uint64_t)json_integer_value(d);
     }
     uint64_t begin = 0, end = 0;
-    paro_status status = parse_offsets(err, path, name, json_object_get(value, "data_offsets"),
-                                       &begin, &end);
+    paro_status status =
+        parse_offsets(err, path, name, json_object_get(value, "data_offsets"), &begin, &end);
     if (status != PARO_STATUS_OK)
         return status;
     char text[PARO_SHAPE_TEXT_BYTES];
@@ -167,8 +164,9 @@ static paro_status parse_entry(paro_error *err, const char *path, const char *na
                          paro_shape_text(text, tensor.shape, tensor.rank), end - begin);
     if (end > n_data_bytes)
         return paro_fail(err, PARO_STATUS_FORMAT,
-                         "%s: %s: data ends at byte %" PRIu64 " of the file's data, which has %"
-                         PRIu64 " bytes: the file is cut short, or its header is wrong",
+                         "%s: %s: data ends at byte %" PRIu64
+                         " of the file's data, which has %" PRIu64
+                         " bytes: the file is cut short, or its header is wrong",
                          path, name, end, n_data_bytes);
     *out = (header_entry){tensor, begin};
     return PARO_STATUS_OK;
@@ -213,10 +211,15 @@ static paro_status add_tensor(paro_error *err, paro_tensor_set *set, const paro_
         return paro_fail(err, PARO_STATUS_FORMAT, "%s: %s is also in %s", tensor->file,
                          tensor->name, set->in_arrival[at]->file);
     paro_tensor *copy = paro_arena_alloc(&set->arena, sizeof *copy);
-    if (copy == NULL || set->n_tensors >= UINT32_MAX ||
-        !grow(&set->tensors, set->n_tensors, &set->tensors_capacity, sizeof *set->tensors) ||
-        !grow(&set->in_arrival, set->n_tensors, &set->in_arrival_capacity,
-              sizeof *set->in_arrival) ||
+    const paro_tensor **tensors =
+        grow(set->tensors, set->n_tensors, &set->tensors_capacity, sizeof *tensors);
+    if (tensors != NULL)
+        set->tensors = tensors;
+    const paro_tensor **in_arrival =
+        grow(set->in_arrival, set->n_tensors, &set->in_arrival_capacity, sizeof *in_arrival);
+    if (in_arrival != NULL)
+        set->in_arrival = in_arrival;
+    if (copy == NULL || tensors == NULL || in_arrival == NULL || set->n_tensors >= UINT32_MAX ||
         !paro_map_put(&set->by_name, tensor->name, strlen(tensor->name), (uint32_t)set->n_tensors,
                       NULL))
         return paro_fail_memory(err, sizeof *copy, tensor->name);
@@ -230,29 +233,28 @@ static paro_status add_tensor(paro_error *err, paro_tensor_set *set, const paro_
 static paro_status add_metadata(paro_error *err, paro_tensor_set *set, const char *path,
                                 const json_t *metadata)
 {
-    const char *key;
-    const json_t *value;
     if (!json_is_object(metadata))
         return paro_fail(err, PARO_STATUS_FORMAT, "%s: __metadata__: expected an object, found %s",
                          path, paro_json_type_name(metadata));
     /* jansson's iteration macro wants a pointer it may change through; nothing is changed. */
     for (void *i = json_object_iter((json_t *)(uintptr_t)metadata); i != NULL;
          i = json_object_iter_next((json_t *)(uintptr_t)metadata, i)) {
-        key = json_object_iter_key(i);
-        value = json_object_iter_value(i);
+        const char *key = json_object_iter_key(i);
+        const json_t *value = json_object_iter_value(i);
         if (!json_is_string(value))
             return paro_fail(err, PARO_STATUS_FORMAT,
                              "%s: __metadata__: %s: expected a string, found %s", path, key,
                              paro_json_type_name(value));
-        bool there = false;
-        for (size_t k = 0; k < set->n_metadata; k++)
-            there = there || strcmp(set->metadata[k].key, key) == 0;
-        if (there) /* every shard repeats it; the first one counts */
-            continue;
+        if (paro_map_get(&set->metadata_by_key, key, strlen(key), NULL))
+            continue; /* every shard repeats it; the first one counts */
         metadata_entry entry = {paro_arena_strdup(&set->arena, key),
                                 paro_arena_strdup(&set->arena, json_string_value(value))};
-        if (entry.key == NULL || entry.value == NULL ||
-            !grow(&set->metadata, set->n_metadata, &set->metadata_capacity, sizeof entry))
+        metadata_entry *entries =
+            grow(set->metadata, set->n_metadata, &set->metadata_capacity, sizeof *entries);
+        if (entries != NULL)
+            set->metadata = entries;
+        if (entry.key == NULL || entry.value == NULL || entries == NULL ||
+            !paro_map_put(&set->metadata_by_key, entry.key, strlen(entry.key), 0, NULL))
             return paro_fail_memory(err, sizeof entry, "metadata");
         set->metadata[set->n_metadata++] = entry;
     }
@@ -294,16 +296,17 @@ static paro_status parse_file(paro_error *err, paro_tensor_set *set, const char 
     }
     const char *key;
     json_t *value;
-    json_object_foreach (root, key, value) {
+    json_object_foreach(root, key, value)
+    {
         if (strcmp(key, "__metadata__") == 0) {
             status = add_metadata(err, set, path, value);
         } else if (*key == 0) {
             status = paro_fail(err, PARO_STATUS_FORMAT, "%s: a tensor without a name", path);
         } else {
             const char *name = paro_arena_strdup(&set->arena, key);
-            status = name == NULL ? paro_fail_memory(err, strlen(key), "a name")
-                                  : parse_entry(err, path, name, value, n_data_bytes,
-                                                &entries[n_entries++]);
+            status = name == NULL
+                         ? paro_fail_memory(err, strlen(key), "a name")
+                         : parse_entry(err, path, name, value, n_data_bytes, &entries[n_entries++]);
         }
         if (status != PARO_STATUS_OK)
             goto done;
@@ -368,13 +371,13 @@ static paro_status check_index(paro_error *err, const paro_tensor_set *set, cons
 {
     const char *key;
     json_t *value;
-    json_object_foreach (weight_map, key, value) {
+    json_object_foreach(weight_map, key, value)
+    {
         const paro_tensor *tensor = paro_tensor_set_find(set, key);
         const char *file = json_string_value(value);
         if (tensor == NULL || strcmp(paro_path_base(tensor->file), file) != 0)
             return paro_fail(err, PARO_STATUS_FORMAT, "%s: %s: not in %s%s%s", index, key, file,
-                             tensor == NULL ? "" : ", but in ",
-                             tensor == NULL ? "" : tensor->file);
+                             tensor == NULL ? "" : ", but in ", tensor == NULL ? "" : tensor->file);
     }
     for (size_t i = 0; i < set->n_tensors; i++)
         if (json_object_get(weight_map, set->tensors[i]->name) == NULL)
@@ -396,7 +399,8 @@ static paro_status open_index(paro_error *err, paro_tensor_set *set, const char 
         status = paro_json_missing(err, index, "weight_map", "an object from tensor to file name");
     const char *key;
     json_t *value;
-    json_object_foreach (weight_map, key, value) {
+    json_object_foreach(weight_map, key, value)
+    {
         const char *file = json_string_value(value);
         bool was_there = false;
         if (status != PARO_STATUS_OK)
@@ -521,6 +525,7 @@ void paro_tensor_set_free(paro_tensor_set *set)
     free(set->in_arrival);
     free(set->metadata);
     paro_map_free(&set->by_name);
+    paro_map_free(&set->metadata_by_key);
     paro_arena_release(&set->arena);
     free(set);
 }

@@ -3,8 +3,9 @@
  * safetensors, written one tensor at a time. Invariants in safetensors_write.h.
  *
  * Tensors are assigned to shards in the order declared, a new shard beginning where the next tensor
- * would make one larger than max_shard_bytes; inside a shard they stand in that order. The header is
- * padded with spaces to a multiple of 8 bytes, as the reference writer does, so that data is aligned.
+ * would make one larger than max_shard_bytes; inside a shard they stand in that order. The header
+ * is padded with spaces to a multiple of 8 bytes, as the reference writer does, so that data is
+ * aligned.
  */
 #include "base/safetensors_write.h"
 
@@ -48,6 +49,7 @@ struct paro_shard_writer {
     size_t next;       /* the tensor to be written next */
     int fd;            /* of the current shard */
     const char *path;  /* of the current shard */
+    bool failed;       /* a write or a sync failed: the files are not to be trusted */
 };
 
 paro_status paro_shard_writer_new(paro_error *err, const char *dir, uint64_t max_shard_bytes,
@@ -81,17 +83,32 @@ void paro_shard_writer_free(paro_shard_writer *writer)
     free(writer);
 }
 
+/* What goes into JSON must be UTF-8. */
+static paro_status check_utf8(paro_error *err, const char *what, const char *text)
+{
+    json_t *checked = json_string(text), *unchecked = json_string_nocheck(text);
+    paro_status status = PARO_STATUS_OK;
+    if (unchecked == NULL)
+        status = paro_fail_memory(err, strlen(text), what);
+    else if (checked == NULL)
+        status = paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "%s %s: expected UTF-8", what, text);
+    json_decref(checked);
+    json_decref(unchecked);
+    return status;
+}
+
 paro_status paro_shard_writer_metadata(paro_error *err, paro_shard_writer *writer, const char *key,
                                        const char *value)
 {
     if (writer->n_shards > 0)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "metadata %s: comes after the first tensor's data", key);
-    json_t *text = json_string(value); /* NULL for what is not UTF-8, too */
-    if (text == NULL)
-        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "metadata %s: expected UTF-8 text",
-                         key);
-    if (json_object_set_new(writer->metadata, key, text) != 0)
+    paro_status status = check_utf8(err, "metadata", key);
+    if (status == PARO_STATUS_OK)
+        status = check_utf8(err, "metadata", value);
+    if (status != PARO_STATUS_OK)
+        return status;
+    if (json_object_set_new(writer->metadata, key, json_string(value)) != 0)
         return paro_fail_memory(err, strlen(value), "metadata");
     return PARO_STATUS_OK;
 }
@@ -99,11 +116,21 @@ paro_status paro_shard_writer_metadata(paro_error *err, paro_shard_writer *write
 paro_status paro_shard_writer_declare(paro_error *err, paro_shard_writer *writer, const char *name,
                                       paro_dtype dtype, uint32_t rank, const uint64_t *shape)
 {
-    if (writer->n_shards > 0 || rank > PARO_MAX_RANK || *name == 0 ||
-        paro_map_get(&writer->by_name, name, strlen(name), NULL))
+    if (writer->n_shards > 0 || paro_map_get(&writer->by_name, name, strlen(name), NULL))
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
-                         "tensor %s: declared twice, after the first data, or with rank %u over %d",
-                         name, rank, PARO_MAX_RANK);
+                         "tensor %s: declared twice, or after the first data", name);
+    if (*name == 0 || strcmp(name, "__metadata__") == 0)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "\"%s\": not a name for a tensor",
+                         name);
+    if (rank > PARO_MAX_RANK || paro_dtype_bytes(dtype) == 0)
+        return paro_fail(
+            err, PARO_STATUS_INVALID_ARGUMENT,
+            "tensor %s: expected a dtype and at most %d dimensions, found dtype %d and "
+            "%u dimensions",
+            name, PARO_MAX_RANK, (int)dtype, rank);
+    paro_status status = check_utf8(err, "tensor", name);
+    if (status != PARO_STATUS_OK)
+        return status;
     if (writer->n_tensors == writer->capacity) {
         size_t capacity = writer->capacity == 0 ? 64 : writer->capacity * 2;
         declared *tensors = realloc(writer->tensors, capacity * sizeof *tensors);
@@ -112,10 +139,7 @@ paro_status paro_shard_writer_declare(paro_error *err, paro_shard_writer *writer
         writer->tensors = tensors;
         writer->capacity = capacity;
     }
-    declared tensor = {.name = paro_arena_strdup(&writer->arena, name), .dtype = dtype,
-                       .rank = rank, .n_bytes = paro_dtype_bytes(dtype)};
-    if (tensor.name == NULL || !paro_map_put(&writer->by_name, tensor.name, strlen(name), 0, NULL))
-        return paro_fail_memory(err, strlen(name), "tensor names");
+    declared tensor = {.dtype = dtype, .rank = rank, .n_bytes = paro_dtype_bytes(dtype)};
     for (uint32_t i = 0; i < rank; i++) {
         if (shape[i] != 0 && tensor.n_bytes > INT64_MAX / shape[i])
             return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "tensor %s: too large", name);
@@ -124,6 +148,9 @@ paro_status paro_shard_writer_declare(paro_error *err, paro_shard_writer *writer
     }
     if (tensor.n_bytes > INT64_MAX - writer->n_bytes)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "tensor %s: too large", name);
+    tensor.name = paro_arena_strdup(&writer->arena, name);
+    if (tensor.name == NULL || !paro_map_put(&writer->by_name, tensor.name, strlen(name), 0, NULL))
+        return paro_fail_memory(err, strlen(name), "tensor names");
     writer->n_bytes += tensor.n_bytes;
     writer->tensors[writer->n_tensors++] = tensor;
     return PARO_STATUS_OK;
@@ -183,12 +210,11 @@ static char *make_header(paro_shard_writer *writer, uint32_t shard, size_t *n_by
         char *quoted = json_dumps(name, JSON_ENCODE_ANY);
         char shape[PARO_SHAPE_TEXT_BYTES];
         ok = quoted != NULL &&
-             paro_buffer_printf(&text,
-                                ",%s:{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%" PRIu64
-                                ",%" PRIu64 "]}",
-                                quoted, paro_dtype_name(tensor->dtype),
-                                paro_shape_text(shape, tensor->shape, tensor->rank), at,
-                                at + tensor->n_bytes);
+             paro_buffer_printf(
+                 &text,
+                 ",%s:{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+                 quoted, paro_dtype_name(tensor->dtype),
+                 paro_shape_text(shape, tensor->shape, tensor->rank), at, at + tensor->n_bytes);
         at += tensor->n_bytes;
         json_decref(name);
         free(quoted);
@@ -244,9 +270,17 @@ static paro_status open_shard(paro_error *err, paro_shard_writer *writer, uint32
     return status;
 }
 
+static paro_status fail_again(paro_error *err, const paro_shard_writer *writer)
+{
+    return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "%s: writing failed before; start anew",
+                     writer->dir);
+}
+
 paro_status paro_shard_writer_write(paro_error *err, paro_shard_writer *writer, const char *name,
                                     const void *data, size_t n_bytes)
 {
+    if (writer->failed)
+        return fail_again(err, writer);
     if (writer->n_shards == 0)
         assign_shards(writer);
     const declared *tensor =
@@ -263,6 +297,8 @@ paro_status paro_shard_writer_write(paro_error *err, paro_shard_writer *writer, 
         status = write_all(err, writer, data, n_bytes);
     if (status == PARO_STATUS_OK)
         writer->next++;
+    else
+        writer->failed = true;
     return status;
 }
 
@@ -296,6 +332,8 @@ static paro_status write_index(paro_error *err, paro_shard_writer *writer)
 paro_status paro_shard_writer_finish(paro_error *err, paro_shard_writer *writer, uint64_t *n_bytes,
                                      uint32_t *n_shards)
 {
+    if (writer->failed)
+        return fail_again(err, writer);
     if (writer->next != writer->n_tensors)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "tensor %s: was declared, but never written",
@@ -309,8 +347,10 @@ paro_status paro_shard_writer_finish(paro_error *err, paro_shard_writer *writer,
         status = close_shard(err, writer);
     if (status == PARO_STATUS_OK && writer->n_shards > 1)
         status = write_index(err, writer);
-    if (status != PARO_STATUS_OK)
+    if (status != PARO_STATUS_OK) {
+        writer->failed = true;
         return status;
+    }
     if (n_bytes != NULL)
         *n_bytes = writer->n_bytes;
     if (n_shards != NULL)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * safetensors, written: declared first, then filled one tensor at a time, so that a checkpoint never
- * stands in memory as a whole.
+ * safetensors, written: declared first, then filled one tensor at a time, so that a checkpoint
+ * never stands in memory as a whole.
  *
  * Invariants: 1. names are unique; 2. tensors are written exactly once, in the order declared;
  * 3. the same declarations and data give the same bytes; 4. finish succeeds only when all is
- * written and synced.
+ * written and synced: after a write that failed, nothing succeeds any more.
  */
 #ifndef PARO_BASE_SAFETENSORS_WRITE_H
 #define PARO_BASE_SAFETENSORS_WRITE_H
@@ -28,6 +28,8 @@ paro_status paro_shard_writer_new(paro_error *err, const char *dir, uint64_t max
 paro_status paro_shard_writer_metadata(paro_error *err, paro_shard_writer *writer, const char *key,
                                        const char *value);
 
+/* PARO_STATUS_INVALID_ARGUMENT for a name that is empty, not UTF-8, "__metadata__" or declared
+ * already, an impossible dtype or shape, or after the first write. */
 paro_status paro_shard_writer_declare(paro_error *err, paro_shard_writer *writer, const char *name,
                                       paro_dtype dtype, uint32_t rank, const uint64_t *shape);
 
