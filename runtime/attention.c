@@ -3,10 +3,11 @@
  * Causal attention with grouped heads on the CPU.
  *
  * Keys are taken a block at a time; each block's softmax is relative to the largest score seen so
- * far, and what was summed before is scaled when a larger one comes (Milakov and Gimelshein 2018), so
- * scratch does not grow with the context. Few queries: a task is one kv head and one block of keys for
- * all queries and heads that read it, and the blocks' parts are joined in order afterwards. Many: a
- * task is one head and a block of queries, with OpenBLAS. Blocks are cut by shape alone.
+ * far, and what was summed before is scaled when a larger one comes (Milakov and Gimelshein 2018),
+ * so scratch does not grow with the context. Few queries: a task is one kv head and one block of
+ * keys for all queries and heads that read it, and the blocks' parts are joined in order
+ * afterwards. Many: a task is one head and a block of queries, with OpenBLAS. Blocks are cut by
+ * shape alone.
  */
 #include "runtime/attention.h"
 

@@ -2,10 +2,10 @@
  *
  * The inner loops of linears and attention, once per instruction set.
  *
- * A table of functions per set; cpu_kernels_body.h has their one source. All arithmetic is fp32 with
- * fp32 accumulators. Every output is computed by the same operations in the same order wherever a
- * caller cuts rows, columns or tasks, so results do not depend on the number of threads; they may
- * differ in the last bits between instruction sets. Arguments are trusted.
+ * A table of functions per set; cpu_kernels_body.h has their one source. All arithmetic is fp32
+ * with fp32 accumulators. Every output is computed by the same operations in the same order
+ * wherever a caller cuts rows, columns or tasks, so results do not depend on the number of threads;
+ * they may differ in the last bits between instruction sets. Arguments are trusted.
  */
 #ifndef PARO_RUNTIME_CPU_KERNELS_H
 #define PARO_RUNTIME_CPU_KERNELS_H

@@ -8,31 +8,32 @@
 
 #include "runtime/cpu_kernels_x86.h"
 
-#define ISA_NAME "avx512"
-#define LANES 16
+#define ISA_NAME      "avx512"
+#define LANES         16
 #define PAIRED_BLOCKS 1
 typedef __m512 vector;
 typedef __m512i words;
 
-#define load(p) _mm512_loadu_ps(p)
-#define store(p, v) _mm512_storeu_ps(p, v)
-#define splat(value) _mm512_set1_ps(value)
-#define zero() _mm512_setzero_ps()
-#define add(a, b) _mm512_add_ps(a, b)
-#define sub(a, b) _mm512_sub_ps(a, b)
-#define mul(a, b) _mm512_mul_ps(a, b)
+#define load(p)        _mm512_loadu_ps(p)
+#define store(p, v)    _mm512_storeu_ps(p, v)
+#define splat(value)   _mm512_set1_ps(value)
+#define zero()         _mm512_setzero_ps()
+#define add(a, b)      _mm512_add_ps(a, b)
+#define sub(a, b)      _mm512_sub_ps(a, b)
+#define mul(a, b)      _mm512_mul_ps(a, b)
 #define fused(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define total(v) _mm512_reduce_add_ps(v)
-#define load_f32(p) _mm512_loadu_ps(p)
-#define load_f16(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define total(v)       _mm512_reduce_add_ps(v)
+#define load_f32(p)    _mm512_loadu_ps(p)
+#define load_f16(p)    _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define load_bf16(p)                                                                               \
     _mm512_castsi512_ps(_mm512_slli_epi32(                                                         \
         _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
 #define load_words(p) _mm512_loadu_si512(p)
-#define prefetch(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
+#define prefetch(p)   _mm_prefetch((const char *)(p), _MM_HINT_T0)
 #define nibble_in_place(codes, n)                                                                  \
-    _mm512_cvtepi32_ps((n) == 7 ? _mm512_srli_epi32(codes, 28)                                     \
-                                : _mm512_and_si512(codes, _mm512_set1_epi32(0xf << (4 * (n) % 28))))
+    _mm512_cvtepi32_ps((n) == 7                                                                    \
+                           ? _mm512_srli_epi32(codes, 28)                                          \
+                           : _mm512_and_si512(codes, _mm512_set1_epi32(0xf << (4 * (n) % 28))))
 
 static inline void load_scales(const unsigned char *p, vector out[8])
 {

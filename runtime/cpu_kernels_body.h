@@ -33,9 +33,9 @@ enum {
 };
 
 /* 16^-n for nibble n as nibble_in_place leaves it. */
-static const float nibble_scale[8] = {1.0f,          1.0f / 0x10,     1.0f / 0x100,
-                                      1.0f / 0x1000, 1.0f / 0x10000,  1.0f / 0x100000,
-                                      1.0f / 0x1000000, 1.0f};
+static const float nibble_scale[8] = {
+    1.0f,           1.0f / 0x10,     1.0f / 0x100,     1.0f / 0x1000,
+    1.0f / 0x10000, 1.0f / 0x100000, 1.0f / 0x1000000, 1.0f};
 
 #define EACH_NIBBLE(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 
@@ -127,8 +127,8 @@ static inline __attribute__((always_inline)) void add_block(const unsigned char 
                                                             size_t n_rows, const float *x,
                                                             const unsigned char *ahead, float *sums)
 {
-#define SUM_LOAD(n) vector sum##n = load(sums + n * LANES);
-#define SUM_ADD(n) sum##n = fused(factor, nibble_in_place(codes, n), sum##n);
+#define SUM_LOAD(n)  vector sum##n = load(sums + n * LANES);
+#define SUM_ADD(n)   sum##n = fused(factor, nibble_in_place(codes, n), sum##n);
 #define SUM_STORE(n) store(sums + n * LANES, sum##n);
     EACH_NIBBLE(SUM_LOAD)
     for (size_t k = 0; k < n_rows; k++) {
@@ -152,7 +152,7 @@ static inline __attribute__((always_inline)) void add_blocks(const unsigned char
 #define SUM_LOAD(n)                                                                                \
     vector left##n = load(sums + n * LANES);                                                       \
     vector right##n = load(sums + BLOCK_COLUMNS + n * LANES);
-#define SUM_LEFT(n) left##n = fused(factor, nibble_in_place(codes, n), left##n);
+#define SUM_LEFT(n)  left##n = fused(factor, nibble_in_place(codes, n), left##n);
 #define SUM_RIGHT(n) right##n = fused(factor, nibble_in_place(next, n), right##n);
 #define SUM_STORE(n)                                                                               \
     store(sums + n * LANES, left##n);                                                              \
@@ -207,16 +207,15 @@ static void add_strip(const unsigned char *strip, size_t stride, size_t n_rows, 
                   sums + i * sums_stride + 8 * word);
 }
 
-/* Scales and zeros of one block of columns in one group, in lane order; the zeros times 16^n and the
- * scales divided by it, as the nibbles stand. */
+/* Scales and zeros of one block of columns in one group, in lane order; the zeros times 16^n and
+ * the scales divided by it, as the nibbles stand. */
 typedef struct block_scales {
     vector scale[8];
     vector zero[8];
 } block_scales;
 
-static inline __attribute__((always_inline)) void load_block_scales(const paro_w4 *w, size_t group,
-                                                                    size_t word, size_t n_words,
-                                                                    block_scales *out)
+static inline __attribute__((always_inline)) void
+load_block_scales(const paro_w4 *w, size_t group, size_t word, size_t n_words, block_scales *out)
 {
     const unsigned char *zeros = w->qzeros + 4 * (group * (w->n_out / 8) + word);
     const unsigned char *scales = w->scales + 2 * (group * w->n_out + 8 * word);

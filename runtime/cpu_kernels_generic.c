@@ -12,22 +12,22 @@
 #error "weights are used as they are mapped, which is little-endian"
 #endif
 
-#define ISA_NAME "generic"
-#define LANES 4
+#define ISA_NAME      "generic"
+#define LANES         4
 #define PAIRED_BLOCKS 0
 typedef float vector __attribute__((vector_size(16)));
 typedef uint32_t words __attribute__((vector_size(16)));
 typedef int32_t integers __attribute__((vector_size(16)));
 typedef uint16_t halves __attribute__((vector_size(8)));
 
-#define splat(value) ((vector){(value), (value), (value), (value)})
-#define zero() ((vector){0, 0, 0, 0})
-#define add(a, b) ((a) + (b))
-#define sub(a, b) ((a) - (b))
-#define mul(a, b) ((a) * (b))
+#define splat(value)   ((vector){(value), (value), (value), (value)})
+#define zero()         ((vector){0, 0, 0, 0})
+#define add(a, b)      ((a) + (b))
+#define sub(a, b)      ((a) - (b))
+#define mul(a, b)      ((a) * (b))
 #define fused(a, b, c) ((a) * (b) + (c))
-#define total(v) (((v)[0] + (v)[2]) + ((v)[1] + (v)[3]))
-#define prefetch(p) __builtin_prefetch(p)
+#define total(v)       (((v)[0] + (v)[2]) + ((v)[1] + (v)[3]))
+#define prefetch(p)    __builtin_prefetch(p)
 
 static inline vector load_f32(const void *p)
 {
@@ -84,7 +84,7 @@ static inline vector nibble_in_place(words codes, int n)
 
 static inline void load_scales(const unsigned char *p, vector out[8])
 {
-    
+
     float columns[8 * LANES];
     for (int i = 0; i < 8; i++)
         store(columns + LANES * i, load_f16(p + 2 * LANES * i));

@@ -16,13 +16,13 @@
 #include "runtime/linear_tables.h"
 
 enum {
-    FEW_ROWS = 6,         /* of x, up to which products are made in registers */
-    DENSE_TASK_ROWS = 64, /* rows of a dense weight a task, where x has few */
-    WORDS_STEP = 32,      /* a packed task's words are a multiple of it ... */
-    WORDS_MAX = 512,      /* ... and at most this, so that its sums stay in the cache */
-    TASKS_PER_THREAD = 4, /* at least, where there is enough work */
-    PANEL_OUTPUTS = 256,  /* columns of a panel */
-    PANEL_INPUTS = 1024,  /* rows of a piece: a panel's piece is 1 MiB */
+    FEW_ROWS = 6,          /* of x, up to which products are made in registers */
+    DENSE_TASK_ROWS = 64,  /* rows of a dense weight a task, where x has few */
+    WORDS_STEP = 32,       /* a packed task's words are a multiple of it ... */
+    WORDS_MAX = 512,       /* ... and at most this, so that its sums stay in the cache */
+    TASKS_PER_THREAD = 4,  /* at least, where there is enough work */
+    PANEL_OUTPUTS = 256,   /* columns of a panel */
+    PANEL_INPUTS = 1024,   /* rows of a piece: a panel's piece is 1 MiB */
     ROTATE_CHANNELS = 2048 /* a task of the rotation, about */
 };
 

@@ -2,9 +2,9 @@
  *
  * One linear layer on the CPU: y = x W^T + bias, from the weights as they are stored.
  *
- * Invariants: 1. the weight tensors stay where the checkpoint has them (mapped); 2. nothing of them is
- * read before paro_linear_prepare, which runs once and checks everything the format promises; 3. the
- * result of a row of x does not depend on the number of threads.
+ * Invariants: 1. the weight tensors stay where the checkpoint has them (mapped); 2. nothing of them
+ * is read before paro_linear_prepare, which runs once and checks everything the format promises; 3.
+ * the result of a row of x does not depend on the number of threads.
  */
 #ifndef PARO_RUNTIME_LINEAR_H
 #define PARO_RUNTIME_LINEAR_H

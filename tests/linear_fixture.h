@@ -111,8 +111,8 @@ static inline void fixture_dense(fixture *f, paro_dtype dtype, uint32_t n_in, ui
     }
 }
 
-/* Disjoint pairs over all channels of each group but, where it has eight or more, two: their slot is
- * empty. */
+/* Disjoint pairs over all channels of each group but, where it has eight or more, two: their slot
+ * is empty. */
 static inline void fixture_turns(fixture *f, uint32_t krot)
 {
     uint32_t n_in = f->linear.n_in, group_size = f->linear.group_size;

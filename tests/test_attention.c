@@ -92,12 +92,12 @@ static void release(problem *p)
 
 /* Both sides of where the ways part and of every block's edge. */
 static const shape shapes[] = {
-    {1, 1, 1, 1, 2, 1},       {1, 7, 4, 2, 64, 1},     {1, 256, 4, 4, 32, 1},
-    {1, 257, 6, 2, 24, 1},    {3, 700, 4, 1, 64, 1},   {8, 8, 2, 1, 16, 1},
-    {8, 260, 2, 2, 128, 1},   {9, 9, 2, 1, 64, 1},     {64, 64, 4, 2, 64, 1},
-    {65, 65, 3, 3, 20, 1},    {130, 700, 4, 2, 64, 1}, {70, 1100, 2, 1, 128, 1},
-    {512, 513, 2, 1, 64, 1},  {1, 600, 2, 2, 64, 30},  {100, 1100, 2, 2, 64, 30},
-    {600, 600, 1, 1, 7, 1},   {2, 2000, 8, 2, 80, 5},
+    {1, 1, 1, 1, 2, 1},      {1, 7, 4, 2, 64, 1},     {1, 256, 4, 4, 32, 1},
+    {1, 257, 6, 2, 24, 1},   {3, 700, 4, 1, 64, 1},   {8, 8, 2, 1, 16, 1},
+    {8, 260, 2, 2, 128, 1},  {9, 9, 2, 1, 64, 1},     {64, 64, 4, 2, 64, 1},
+    {65, 65, 3, 3, 20, 1},   {130, 700, 4, 2, 64, 1}, {70, 1100, 2, 1, 128, 1},
+    {512, 513, 2, 1, 64, 1}, {1, 600, 2, 2, 64, 30},  {100, 1100, 2, 2, 64, 30},
+    {600, 600, 1, 1, 7, 1},  {2, 2000, 8, 2, 80, 5},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -108,9 +108,9 @@ static void is_right(void **state)
         problem p;
         make(&p, shapes[i], 40 + i);
         paro_error err;
-        assert_int_equal(paro_attention_forward(&err, NULL, &p.kv, p.q, p.s.n_queries, p.s.n_heads,
-                                                p.out),
-                         PARO_STATUS_OK);
+        assert_int_equal(
+            paro_attention_forward(&err, NULL, &p.kv, p.q, p.s.n_queries, p.s.n_heads, p.out),
+            PARO_STATUS_OK);
         double difference = 0, size = 0;
         for (size_t j = 0; j < p.n_out; j++) {
             difference += (p.out[j] - p.expected[j]) * (p.out[j] - p.expected[j]);
@@ -135,9 +135,9 @@ static void threads_do_not_matter(void **state)
             paro_pool *pool = NULL;
             assert_int_equal(paro_pool_new(NULL, n_threads, &pool), PARO_STATUS_OK);
             float *out = n_threads == 1 ? first : p.out;
-            assert_int_equal(paro_attention_forward(NULL, pool, &p.kv, p.q, p.s.n_queries,
-                                                    p.s.n_heads, out),
-                             PARO_STATUS_OK);
+            assert_int_equal(
+                paro_attention_forward(NULL, pool, &p.kv, p.q, p.s.n_queries, p.s.n_heads, out),
+                PARO_STATUS_OK);
             if (n_threads > 1)
                 assert_memory_equal(first, out, p.n_out * sizeof *out);
             paro_pool_free(pool);
@@ -151,12 +151,8 @@ static void refuses_what_cannot_be(void **state)
 {
     (void)state;
     float q[64] = {0}, cache[64] = {0}, out[64] = {5};
-    paro_kv_view kv = {.keys = cache,
-                       .values = cache,
-                       .capacity = 2,
-                       .n_keys = 2,
-                       .n_kv_heads = 2,
-                       .head_dim = 4};
+    paro_kv_view kv = {
+        .keys = cache, .values = cache, .capacity = 2, .n_keys = 2, .n_kv_heads = 2, .head_dim = 4};
     paro_error err;
     assert_int_equal(paro_attention_forward(&err, NULL, &kv, q, 1, 3, out),
                      PARO_STATUS_INVALID_ARGUMENT);

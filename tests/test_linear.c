@@ -23,9 +23,8 @@ static void expect_right(fixture *f)
             for (size_t j = 0; j < m * n_out; j++)
                 y[j] = NAN; /* whatever stood there must not matter */
             paro_error err;
-            assert_int_equal(
-                paro_linear_forward_with(&err, &f->linear, NULL, kernels, x, m, y),
-                PARO_STATUS_OK);
+            assert_int_equal(paro_linear_forward_with(&err, &f->linear, NULL, kernels, x, m, y),
+                             PARO_STATUS_OK);
             double error = fixture_error(y, expected, m * n_out);
             if (!(error < tolerance))
                 fail_msg("%s, %zu rows, %u -> %u: error %g", kernels->name, m, f->linear.n_in,
@@ -104,9 +103,8 @@ static void extreme_codes(void **state)
                 while (order[nibble] != row % 8)
                     nibble++;
                 int shift = nibble % 2 ? 4 : 0;
-                f.w[row * 128 + k] =
-                    ((fills[i][0] >> shift & 15) - (fills[i][1] >> shift & 15)) *
-                    fixture_get(&f.scales, row);
+                f.w[row * 128 + k] = ((fills[i][0] >> shift & 15) - (fills[i][1] >> shift & 15)) *
+                                     fixture_get(&f.scales, row);
             }
         expect_right(&f);
         fixture_free(&f);
@@ -209,10 +207,14 @@ static void failure_leaves_output(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dense_is_right),         cmocka_unit_test(w4_is_right),
-        cmocka_unit_test(scales_without_turns),   cmocka_unit_test(extreme_codes),
-        cmocka_unit_test(threads_do_not_matter),  cmocka_unit_test(company_does_not_matter),
-        cmocka_unit_test(no_rows),                cmocka_unit_test(failure_leaves_output),
+        cmocka_unit_test(dense_is_right),
+        cmocka_unit_test(w4_is_right),
+        cmocka_unit_test(scales_without_turns),
+        cmocka_unit_test(extreme_codes),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(company_does_not_matter),
+        cmocka_unit_test(no_rows),
+        cmocka_unit_test(failure_leaves_output),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

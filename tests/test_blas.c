@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tests of runtime/blas.c: the arguments mean what the header says.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "runtime/blas.h"
+
+enum { M = 5, N = 7, K = 9, A_STRIDE = 11, B_STRIDE = 13, C_STRIDE = 12 };
+
+static void products(void **state)
+{
+    (void)state;
+    paro_rng rng;
+    paro_rng_seed(&rng, 1);
+    float a[M * A_STRIDE], b[16 * B_STRIDE], before[M * C_STRIDE], c[M * C_STRIDE];
+    for (size_t i = 0; i < sizeof a / sizeof *a; i++)
+        a[i] = paro_rng_normal(&rng);
+    for (size_t i = 0; i < sizeof b / sizeof *b; i++)
+        b[i] = paro_rng_normal(&rng);
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++)
+        before[i] = paro_rng_normal(&rng);
+    for (int transposed = 0; transposed < 2; transposed++)
+        for (int keep = 0; keep < 2; keep++) {
+            for (size_t i = 0; i < sizeof c / sizeof *c; i++)
+                c[i] = keep || i % C_STRIDE >= N ? before[i] : NAN; /* keep 0 reads nothing */
+            (transposed ? paro_blas_product_transposed : paro_blas_product)(
+                M, N, K, 0.5f, a, A_STRIDE, b, B_STRIDE, (float)keep, c, C_STRIDE);
+            for (size_t i = 0; i < M; i++)
+                for (size_t j = 0; j < C_STRIDE; j++) {
+                    double sum = keep ? before[i * C_STRIDE + j] : 0;
+                    for (size_t k = 0; k < K; k++)
+                        sum += 0.5 * a[i * A_STRIDE + k] *
+                               b[transposed ? j * B_STRIDE + k : k * B_STRIDE + j];
+                    float found = c[i * C_STRIDE + j];
+                    if (j < N)
+                        assert_true(fabs(found - sum) < 1e-5);
+                    else
+                        assert_true(found == before[i * C_STRIDE + j]);
+                }
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(products)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
