@@ -57,7 +57,8 @@ void paro_ref_rope_frequencies(const paro_rope *rope, size_t head_dim, double *f
     void paro_ref_rotate_##suffix(const paro_rotation *rotation, real *x, size_t n_rows);          \
     /* x <- R^-1(x): rounds backwards, angles negated */                                           \
     void paro_ref_unrotate_##suffix(const paro_rotation *rotation, real *x, size_t n_rows);        \
-    /* INT asymmetric, per row and group of group_size columns of w [n_rows, n]:                   \
+    /* INT asymmetric, per row and group of group_size columns of w [n_rows, n], with min and max  \
+     * over the group's values and 0 (else a group of one sign would be cut off):                  \
      *     scale = max((max - min) / (2^bits - 1), 1e-5), zero = clamp(-round(min / scale))        \
      *     code = clamp(round(w / scale) + zero), all clamped to 0 .. 2^bits - 1                   \
      * round: nearest, ties to even. codes [n_rows, n]; scales, zeros [n_rows, n / group_size].    \

@@ -53,8 +53,8 @@ void REF(quantise)(const real *w, size_t n_rows, size_t n, size_t group_size, un
     const real top = (real)((1U << bits) - 1);
     for (size_t group = 0; group < n_rows * (n / group_size); group++) {
         const real *values = w + group * group_size;
-        real low = values[0], high = values[0];
-        for (size_t i = 1; i < group_size; i++) {
+        real low = 0, high = 0;
+        for (size_t i = 0; i < group_size; i++) {
             low = values[i] < low ? values[i] : low;
             high = values[i] > high ? values[i] : high;
         }

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A quantised checkpoint, written: tensors, config.json and what goes along, as one folder that
+ * appears whole.
+ *
+ * The metadata of every shard: "paro.version"; "paro.recipe", its text; "paro.recipe_sha256";
+ * "paro.options", what was set, as a JSON object of strings; "paro.plan", a line for people.
+ */
+#include <paro/version.h>
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/safetensors_write.h"
+#include "calib/carry.h"
+#include "calib/config_patch.h"
+#include "calib/convert.h"
+#include "runtime/model.h"
+
+enum { CONFIG_MAX_BYTES = 16 << 20 };
+
+static paro_status sink_declare(paro_error *err, void *context, const paro_tensor *tensor)
+{
+    return paro_shard_writer_declare(err, context, tensor->name, tensor->dtype, tensor->rank,
+                                     tensor->shape);
+}
+
+static paro_status sink_put(paro_error *err, void *context, const paro_tensor *tensor, void *data,
+                            size_t n_bytes)
+{
+    paro_status status = paro_shard_writer_write(err, context, tensor->name, data, n_bytes);
+    free(data);
+    return status;
+}
+
+static paro_status sink_pass(paro_error *err, void *context, const paro_tensor *source)
+{
+    return paro_shard_writer_write(err, context, source->name, source->data,
+                                   (size_t)source->n_bytes);
+}
+
+static paro_status add_metadata(paro_error *err, paro_shard_writer *writer, const paro_plan *plan,
+                                const paro_format_row *format)
+{
+    paro_arena scratch = {0};
+    const char *summary =
+        paro_arena_printf(&scratch, "%zu linears quantised, %zu kept, format %s",
+                          plan->n_quantised, plan->n_linears - plan->n_quantised, format->name);
+    if (summary == NULL)
+        return paro_fail_memory(err, 128, "metadata");
+    const struct {
+        const char *key;
+        const char *value;
+    } entries[] = {{"paro.version", paro_version()},
+                   {"paro.recipe", plan->recipe_text},
+                   {"paro.recipe_sha256", plan->recipe_sha256},
+                   {"paro.options", plan->recipe_options},
+                   {"paro.plan", summary}};
+    paro_status status = PARO_STATUS_OK;
+    for (size_t i = 0; i < sizeof entries / sizeof entries[0] && status == PARO_STATUS_OK; i++)
+        status = paro_shard_writer_metadata(err, writer, entries[i].key, entries[i].value);
+    paro_arena_release(&scratch);
+    return status;
+}
+
+static paro_status write_tensors(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                 const paro_format_row *format, const char *dir,
+                                 const paro_quantize_options *options,
+                                 paro_quantize_result *result)
+{
+    paro_shard_writer *writer = NULL;
+    paro_status status = paro_shard_writer_new(err, dir, options->max_shard_bytes, &writer);
+    if (status == PARO_STATUS_OK)
+        status = add_metadata(err, writer, plan, format);
+    if (status == PARO_STATUS_OK) {
+        const paro_sink sink = {
+            .context = writer, .declare = sink_declare, .put = sink_put, .pass = sink_pass};
+        status = paro_convert(err, model, plan, format, options->observer, &sink, result);
+    }
+    if (status == PARO_STATUS_OK)
+        status = paro_shard_writer_finish(err, writer, &result->n_bytes, &result->n_shards);
+    paro_shard_writer_free(writer);
+    return status;
+}
+
+static paro_status write_config(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                const paro_format_row *format, const char *dir)
+{
+    paro_arena scratch = {0};
+    paro_buffer patched = {0};
+    char *text = NULL;
+    size_t n_bytes = 0;
+    json_t *quantization = NULL;
+    paro_status status = PARO_STATUS_OK;
+    const char *from = paro_path_join(&scratch, model->dir, "config.json");
+    const char *to = paro_path_join(&scratch, dir, "config.json");
+    if (from == NULL || to == NULL) {
+        status = paro_fail_memory(err, strlen(model->dir), "a path");
+        goto done;
+    }
+    status = paro_format_config(err, format, plan, &quantization);
+    if (status == PARO_STATUS_OK)
+        status = paro_file_read(err, from, CONFIG_MAX_BYTES, &text, &n_bytes);
+    if (status == PARO_STATUS_OK)
+        status = paro_config_patch(err, from, text, n_bytes, quantization, &patched);
+    if (status == PARO_STATUS_OK)
+        status = paro_file_write(err, to, patched.data, patched.n_bytes);
+
+done:
+    json_decref(quantization);
+    free(text);
+    paro_buffer_free(&patched);
+    paro_arena_release(&scratch);
+    return status;
+}
+
+/* Writing over the folder whose files are mapped for reading would pull them away. */
+static paro_status check_other_folder(paro_error *err, const char *source, const char *target)
+{
+    struct stat a;
+    struct stat b;
+    if (stat(source, &a) == 0 && stat(target, &b) == 0 && a.st_dev == b.st_dev &&
+        a.st_ino == b.st_ino)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "%s: is the model's own folder; choose another", target);
+    return PARO_STATUS_OK;
+}
+
+static double now_seconds(void)
+{
+    struct timespec now = {0};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_plan *plan,
+                          const char *out_dir, const paro_quantize_options *options,
+                          paro_quantize_result *result)
+{
+    static const paro_quantize_options defaults = {0};
+    if (options == NULL)
+        options = &defaults;
+    double started = now_seconds();
+    paro_staging staging = {.lock_fd = -1};
+    paro_quantize_result measured = {0};
+    const paro_format_row *format = paro_format_get(options->format);
+    if (format == NULL)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "format %d: there is no such format",
+                         (int)options->format);
+    paro_status status = paro_format_check(err, format, plan);
+    if (status == PARO_STATUS_OK)
+        status = check_other_folder(err, model->dir, out_dir);
+    if (status == PARO_STATUS_OK)
+        status = paro_staging_begin(err, out_dir, options->overwrite, &staging);
+    if (status != PARO_STATUS_OK)
+        return status;
+    if (model->config.quant_method != PARO_QUANT_METHOD_NONE)
+        paro_log(options->observer, PARO_LOG_LEVEL_WARNING,
+                 "%s is quantised already: its weights are dequantised first", model->dir);
+
+    status = write_tensors(err, model, plan, format, staging.temporary, options, &measured);
+    if (status == PARO_STATUS_OK)
+        status = write_config(err, model, plan, format, staging.temporary);
+    if (status == PARO_STATUS_OK)
+        status = paro_carry_files(err, model->dir, staging.temporary);
+    if (status == PARO_STATUS_OK)
+        status = paro_staging_commit(err, &staging);
+    if (status != PARO_STATUS_OK) {
+        paro_staging_abort(&staging);
+        return status;
+    }
+    if (result != NULL) {
+        measured.seconds = now_seconds() - started;
+        *result = measured;
+    }
+    return PARO_STATUS_OK;
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Recipes: read, run once, and asked for a plan.
+ */
+#include "lua/recipe.h"
+
+#include <ctype.h>
+#include <jansson.h>
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "calib/nearest.h"
+#include "lua/shipped.h"
+
+const char *paro_recipe_shipped(size_t n)
+{
+    return n < paro_n_shipped_recipes ? paro_shipped_recipes[n].name : NULL;
+}
+
+static const char *shipped_name(const void *context, size_t i)
+{
+    (void)context;
+    return paro_recipe_shipped(i);
+}
+
+int paro_recipe_raise(lua_State *state, const paro_recipe *recipe, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    lua_pushfstring(state, "%s: ", recipe->path);
+    lua_pushvfstring(state, format, arguments);
+    va_end(arguments);
+    lua_concat(state, 2);
+    return lua_error(state);
+}
+
+/* ---- opening ---- */
+
+static paro_status read_text(paro_error *err, paro_recipe *recipe)
+{
+    if (!paro_path_exists(recipe->path)) {
+        for (size_t i = 0; i < paro_n_shipped_recipes; i++) {
+            if (strcmp(paro_shipped_recipes[i].name, recipe->path) == 0) {
+                recipe->text = paro_shipped_recipes[i].text;
+                recipe->n_text_bytes = paro_shipped_recipes[i].n_bytes;
+                return PARO_STATUS_OK;
+            }
+        }
+        char nearest[256];
+        paro_nearest(nearest, sizeof nearest, recipe->path, paro_n_shipped_recipes, shipped_name,
+                     NULL);
+        return paro_fail(err, PARO_STATUS_NOT_FOUND,
+                         "%s: there is no such file, and no such recipe among the shipped ones "
+                         "(nearest: %s)",
+                         recipe->path, nearest);
+    }
+    char *text = NULL;
+    paro_status status =
+        paro_file_read(err, recipe->path, PARO_RECIPE_MAX_BYTES, &text, &recipe->n_text_bytes);
+    if (status != PARO_STATUS_OK)
+        return status;
+    recipe->text = paro_arena_strndup(&recipe->arena, text, recipe->n_text_bytes);
+    json_t *utf8 = json_stringn(text, recipe->n_text_bytes); /* NULL for what is not UTF-8 */
+    if (recipe->text == NULL)
+        status = paro_fail_memory(err, recipe->n_text_bytes, "a recipe");
+    else if (utf8 == NULL || memchr(text, '\0', recipe->n_text_bytes) != NULL)
+        status = paro_fail(err, PARO_STATUS_RECIPE,
+                           "%s: expected Lua source text in UTF-8, found other bytes (compiled "
+                           "Lua is not accepted)",
+                           recipe->path);
+    json_decref(utf8);
+    free(text);
+    return status;
+}
+
+/* "key=value" into the arena. */
+static paro_status parse_option(paro_error *err, paro_recipe *recipe, const char *text,
+                                paro_recipe_option *out)
+{
+    const char *equals = strchr(text, '=');
+    size_t n_key = equals != NULL ? (size_t)(equals - text) : 0;
+    bool good = n_key > 0 && !isdigit((unsigned char)text[0]);
+    for (size_t i = 0; i < n_key; i++)
+        good = good && (isalnum((unsigned char)text[i]) || text[i] == '_');
+    if (!good)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "option \"%s\": expected key=value, the key of letters, digits and _",
+                         text);
+    paro_recipe_option option = {paro_arena_strndup(&recipe->arena, text, n_key),
+                                 paro_arena_strdup(&recipe->arena, equals + 1)};
+    if (option.key == NULL || option.value == NULL)
+        return paro_fail_memory(err, strlen(text), "an option");
+    for (size_t i = 0; i < recipe->n_options; i++) {
+        if (strcmp(recipe->options[i].key, option.key) == 0)
+            return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "option \"%s\": is set twice",
+                             option.key);
+    }
+    *out = option;
+    return PARO_STATUS_OK;
+}
+
+static paro_status read_options(paro_error *err, paro_recipe *recipe, const char *const *set,
+                                size_t n_set)
+{
+    recipe->options = paro_arena_array(&recipe->arena, n_set, sizeof *recipe->options);
+    json_t *json = json_object();
+    char *dump = NULL;
+    paro_status status = PARO_STATUS_OK;
+    if (recipe->options == NULL || json == NULL) {
+        status = paro_fail_memory(err, n_set * sizeof *recipe->options, "options");
+        goto done;
+    }
+    for (size_t i = 0; i < n_set; i++) {
+        paro_recipe_option *option = &recipe->options[recipe->n_options];
+        status = parse_option(err, recipe, set[i], option);
+        if (status != PARO_STATUS_OK)
+            goto done;
+        recipe->n_options++;
+        if (json_object_set_new(json, option->key, json_string(option->value)) != 0) {
+            status = paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                               "option \"%s\": expected UTF-8", option->key);
+            goto done;
+        }
+    }
+    dump = json_dumps(json, JSON_COMPACT);
+    recipe->options_json = dump != NULL ? paro_arena_strdup(&recipe->arena, dump) : NULL;
+    if (recipe->options_json == NULL)
+        status = paro_fail_memory(err, 64, "options");
+
+done:
+    free(dump);
+    json_decref(json);
+    return status;
+}
+
+static int run_chunk(lua_State *state)
+{
+    paro_recipe *recipe = lua_touserdata(state, 1);
+    lua_pushfstring(state, "@%s", recipe->path);
+    if (luaL_loadbufferx(state, recipe->text, recipe->n_text_bytes, lua_tostring(state, -1),
+                         "t") != LUA_OK)
+        return lua_error(state);
+    lua_call(state, 0, 1);
+    int type = lua_type(state, -1);
+    if (type != LUA_TTABLE && type != LUA_TFUNCTION)
+        return paro_recipe_raise(state, recipe,
+                                 "expected the recipe to return a table or a function, it "
+                                 "returned %s (does it end with `return`?)",
+                                 type == LUA_TNIL ? "nothing" : lua_typename(state, type));
+    if (type == LUA_TTABLE && recipe->n_options > 0)
+        return paro_recipe_raise(state, recipe,
+                                 "option \"%s\" is set, but the recipe is a table: only one that "
+                                 "returns a function takes options",
+                                 recipe->options[0].key);
+    recipe->result = luaL_ref(state, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+/* A limit's message does not name the recipe; Lua's do. */
+static paro_status run(paro_error *err, const paro_recipe *recipe, lua_CFunction function,
+                       void *context)
+{
+    paro_status status = paro_sandbox_run(err, recipe->sandbox, function, context);
+    if (status != PARO_STATUS_OK && status != PARO_STATUS_RECIPE)
+        return paro_fail_in(err, status, "%s", recipe->path);
+    return status;
+}
+
+paro_status paro_recipe_open(paro_error *err, const char *path, const paro_recipe_options *options,
+                             paro_recipe **out)
+{
+    static const paro_recipe_options defaults = {0};
+    if (options == NULL)
+        options = &defaults;
+    paro_recipe *recipe = calloc(1, sizeof *recipe);
+    if (recipe == NULL)
+        return paro_fail_memory(err, sizeof *recipe, "a recipe");
+    paro_status status = PARO_STATUS_OK;
+    recipe->path = paro_arena_strdup(&recipe->arena, path);
+    if (recipe->path == NULL) {
+        status = paro_fail_memory(err, strlen(path), "a path");
+        goto done;
+    }
+    status = read_text(err, recipe);
+    if (status == PARO_STATUS_OK)
+        status = read_options(err, recipe, options->set, options->n_set);
+    if (status == PARO_STATUS_OK) {
+        const paro_sandbox_options sandbox = {.allow_io = options->allow_io,
+                                              .memory_bytes = options->memory_bytes,
+                                              .n_instructions = options->n_instructions,
+                                              .observer = options->observer};
+        paro_sha256_hex(recipe->text, recipe->n_text_bytes, recipe->sha256);
+        status = paro_sandbox_new(err, &sandbox, &recipe->sandbox);
+    }
+    if (status == PARO_STATUS_OK)
+        status = run(err, recipe, run_chunk, recipe);
+
+done:
+    if (status != PARO_STATUS_OK) {
+        paro_recipe_free(recipe);
+        return status;
+    }
+    *out = recipe;
+    return PARO_STATUS_OK;
+}
+
+void paro_recipe_free(paro_recipe *recipe)
+{
+    if (recipe == NULL)
+        return;
+    paro_sandbox_free(recipe->sandbox);
+    paro_arena_release(&recipe->arena);
+    free(recipe);
+}
+
+/* ---- planning ---- */
+
+typedef struct planning {
+    const paro_recipe *recipe;
+    const paro_model *model;
+    paro_arena arena;
+    const paro_plan_rule *rules;
+    size_t n_rules;
+} planning;
+
+static int make_rules(lua_State *state)
+{
+    planning *p = lua_touserdata(state, 1);
+    lua_rawgeti(state, LUA_REGISTRYINDEX, p->recipe->result);
+    if (lua_isfunction(state, -1)) {
+        paro_recipe_push_options(state, p->recipe);
+        int options = lua_gettop(state);
+        lua_pushvalue(state, -2);
+        paro_recipe_push_model(state, p->model);
+        lua_pushvalue(state, options);
+        lua_call(state, 2, 1);
+        if (!lua_istable(state, -1))
+            return paro_recipe_raise(state, p->recipe,
+                                     "expected the recipe's function to return a table, it "
+                                     "returned %s",
+                                     luaL_typename(state, -1));
+        paro_recipe_check_options(state, p->recipe, options);
+    }
+    paro_recipe_read_table(state, p->recipe, &p->arena, &p->rules, &p->n_rules);
+    return 0;
+}
+
+paro_status paro_plan_make(paro_error *err, paro_recipe *recipe, const paro_model *model,
+                           paro_plan **out)
+{
+    planning p = {.recipe = recipe, .model = model};
+    paro_status status = run(err, recipe, make_rules, &p);
+    if (status == PARO_STATUS_OK) {
+        const paro_plan_spec spec = {.recipe = recipe->path,
+                                     .text = recipe->text,
+                                     .n_text_bytes = recipe->n_text_bytes,
+                                     .sha256 = recipe->sha256,
+                                     .options = recipe->options_json,
+                                     .rules = p.rules,
+                                     .n_rules = p.n_rules};
+        status = paro_plan_resolve(err, &spec, model, out);
+    }
+    paro_arena_release(&p.arena);
+    return status;
+}

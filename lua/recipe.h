@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The inside of a paro_recipe.
+ */
+#ifndef PARO_LUA_RECIPE_H
+#define PARO_LUA_RECIPE_H
+
+#include <paro/quantize.h>
+
+#include "base/arena.h"
+#include "base/hash.h"
+#include "calib/plan.h"
+#include "lua/sandbox.h"
+
+enum {
+    PARO_RECIPE_MAX_BYTES = 1 << 20,    /* of a recipe's text */
+    PARO_RECIPE_MAX_PATTERNS = 1024,    /* of one recipe */
+    PARO_RECIPE_MAX_GROUP_SIZE = 1 << 16
+};
+
+typedef struct paro_recipe_option {
+    const char *key;
+    const char *value;
+} paro_recipe_option;
+
+/* Invariant: the sandbox's registry holds at `result` what the chunk returned, a table or a
+ * function. */
+struct paro_recipe {
+    paro_arena arena;
+    const char *path; /* or the shipped recipe's name; for messages */
+    const char *text;
+    size_t n_text_bytes;
+    char sha256[PARO_SHA256_HEX_BYTES];
+    paro_recipe_option *options;
+    size_t n_options;
+    const char *options_json;
+    paro_sandbox *sandbox;
+    int result; /* luaL_ref */
+};
+
+/* Raises a Lua error that names the recipe. */
+int paro_recipe_raise(lua_State *state, const paro_recipe *recipe, const char *format, ...);
+
+/* recipe_values.c: what a recipe function is given; each pushes one value. */
+void paro_recipe_push_model(lua_State *state, const paro_model *model);
+void paro_recipe_push_options(lua_State *state, const paro_recipe *recipe);
+
+/* After the function has run, with what paro_recipe_push_options pushed at `index`: raises an error
+ * where an option was set that the recipe never looked at. */
+void paro_recipe_check_options(lua_State *state, const paro_recipe *recipe, int index);
+
+/* recipe_table.c: reads the table on top of the stack. Raises an error for what is not right. The
+ * rules live in the arena. */
+void paro_recipe_read_table(lua_State *state, const paro_recipe *recipe, paro_arena *arena,
+                            const paro_plan_rule **rules, size_t *n_rules);
+
+#endif

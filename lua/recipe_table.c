@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table a recipe returns, checked and turned into rules. docs/recipes.md describes it; in short:
+ *
+ *     name, description   strings, for people
+ *     method              "rtn" (default) or "keep"
+ *     bits, group_size    integers, default 4 and 128
+ *     linears             patterns of what the method is for; default "*"
+ *     keep                patterns of what stays as it is, whatever else matches
+ *     overrides           list of {match=, method=, bits=, group_size=}: the last that matches
+ *                         decides; what it does not say is as above
+ *
+ * Patterns: a string or a list of strings.
+ */
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "calib/nearest.h"
+#include "lua/recipe.h"
+
+enum { PREFIX_BYTES = 48, WHERE_BYTES = 96 };
+
+typedef struct reader {
+    lua_State *state;
+    const paro_recipe *recipe;
+    paro_arena *arena;
+    paro_plan_rule *rules; /* [PARO_RECIPE_MAX_PATTERNS] */
+    size_t n_rules;
+    const paro_method *method; /* the recipe's own */
+    uint32_t bits;
+    uint32_t group_size;
+} reader;
+
+static const char *const table_keys[] = {"name",       "description", "method", "bits",
+                                         "group_size", "linears",     "keep",   "overrides"};
+static const char *const override_keys[] = {"match", "method", "bits", "group_size"};
+
+/* Every key must be a known string. `prefix`: "" or "overrides[2]: ". */
+static void check_keys(reader *r, int table, const char *prefix, const char *const *keys,
+                       size_t n_keys)
+{
+    lua_State *state = r->state;
+    if (luaL_getmetafield(state, table, "__index") != LUA_TNIL)
+        paro_recipe_raise(state, r->recipe, "%sexpected a table of the recipe's own", prefix);
+    lua_pushnil(state);
+    while (lua_next(state, table) != 0) {
+        lua_pop(state, 1);
+        if (lua_type(state, -1) != LUA_TSTRING)
+            paro_recipe_raise(state, r->recipe, "%sexpected keys that are names, found a %s",
+                              prefix, luaL_typename(state, -1));
+        const char *key = lua_tostring(state, -1);
+        bool known = false;
+        for (size_t i = 0; i < n_keys; i++)
+            known = known || strcmp(key, keys[i]) == 0;
+        if (!known) {
+            char nearest[256];
+            paro_nearest_of(nearest, sizeof nearest, key, n_keys, keys);
+            paro_recipe_raise(state, r->recipe, "%sunknown key \"%s\" (nearest: %s)", prefix, key,
+                              nearest);
+        }
+    }
+}
+
+static uint32_t read_integer(reader *r, int table, const char *prefix, const char *key,
+                             lua_Integer min, lua_Integer max, uint32_t fallback)
+{
+    lua_State *state = r->state;
+    int is_integer = 0;
+    int type = lua_getfield(state, table, key);
+    if (type == LUA_TNIL) {
+        lua_pop(state, 1);
+        return fallback;
+    }
+    lua_Integer value = type == LUA_TNUMBER ? lua_tointegerx(state, -1, &is_integer) : 0;
+    if (!is_integer || value < min || value > max) {
+        const char *found = luaL_tolstring(state, -1, NULL);
+        paro_recipe_raise(state, r->recipe, "%s%s: expected an integer from %I to %I, found %s %s",
+                          prefix, key, min, max, lua_typename(state, type), found);
+    }
+    lua_pop(state, 1);
+    return (uint32_t)value;
+}
+
+static void check_text(reader *r, int table, const char *key)
+{
+    int type = lua_getfield(r->state, table, key);
+    if (type != LUA_TNIL && type != LUA_TSTRING)
+        paro_recipe_raise(r->state, r->recipe, "%s: expected a string, found a %s", key,
+                          lua_typename(r->state, type));
+    lua_pop(r->state, 1);
+}
+
+static const paro_method *read_method(reader *r, int table, const char *prefix,
+                                      const paro_method *fallback)
+{
+    lua_State *state = r->state;
+    int type = lua_getfield(state, table, "method");
+    if (type == LUA_TNIL) {
+        lua_pop(state, 1);
+        return fallback;
+    }
+    const paro_method *method =
+        type == LUA_TSTRING ? paro_method_find(lua_tostring(state, -1)) : NULL;
+    if (method == NULL) {
+        const char *found = luaL_tolstring(state, -1, NULL);
+        luaL_Buffer names;
+        luaL_buffinit(state, &names);
+        for (size_t i = 0; paro_method_get(i) != NULL; i++) {
+            luaL_addstring(&names, i > 0 ? ", " : "");
+            luaL_addstring(&names, paro_method_get(i)->name);
+        }
+        luaL_pushresult(&names);
+        paro_recipe_raise(state, r->recipe, "%smethod: expected one of %s; found %s", prefix,
+                          lua_tostring(state, -1), found);
+    }
+    lua_pop(state, 1);
+    return method;
+}
+
+/* Adds a rule for the pattern on top of the stack, and pops it. */
+static void add_rule(reader *r, const char *where, const paro_method *method, uint32_t bits,
+                     uint32_t group_size)
+{
+    lua_State *state = r->state;
+    if (lua_type(state, -1) != LUA_TSTRING)
+        paro_recipe_raise(state, r->recipe, "%s: expected a pattern (a string), found a %s", where,
+                          luaL_typename(state, -1));
+    if (r->n_rules == PARO_RECIPE_MAX_PATTERNS)
+        paro_recipe_raise(state, r->recipe, "%s: more than %d patterns", where,
+                          PARO_RECIPE_MAX_PATTERNS);
+    size_t n_bytes = 0;
+    const char *text = lua_tolstring(state, -1, &n_bytes);
+    if (strlen(text) != n_bytes)
+        paro_recipe_raise(state, r->recipe, "%s: a pattern with a zero byte", where);
+    paro_plan_rule rule = {.method = method, .bits = bits, .group_size = group_size};
+    paro_error err;
+    paro_status status = paro_glob_compile(&err, r->arena, text, &rule.glob);
+    rule.where = paro_arena_strdup(r->arena, where);
+    if (status != PARO_STATUS_OK || rule.where == NULL)
+        paro_recipe_raise(state, r->recipe, "%s: %s", where,
+                          status != PARO_STATUS_OK ? err.message : "out of memory");
+    r->rules[r->n_rules++] = rule;
+    lua_pop(state, 1);
+}
+
+/* A pattern or a list of patterns at `key`; false where there is none. */
+static bool add_rules(reader *r, int table, const char *prefix, const char *key,
+                      const paro_method *method, uint32_t bits, uint32_t group_size)
+{
+    lua_State *state = r->state;
+    char where[WHERE_BYTES];
+    int type = lua_getfield(state, table, key);
+    if (type == LUA_TSTRING) {
+        snprintf(where, sizeof where, "%s%s", prefix, key);
+        add_rule(r, where, method, bits, group_size);
+        return true;
+    }
+    if (type == LUA_TTABLE) {
+        lua_Integer n = (lua_Integer)lua_rawlen(state, -1);
+        lua_Integer n_entries = 0;
+        for (lua_pushnil(state); lua_next(state, -2) != 0; lua_pop(state, 1))
+            n_entries++;
+        if (n_entries != n)
+            paro_recipe_raise(state, r->recipe, "%s%s: expected a list of patterns, found a table "
+                              "with other keys than 1, 2, …", prefix, key);
+        for (lua_Integer i = 1; i <= n; i++) {
+            snprintf(where, sizeof where, "%s%s[%lld]", prefix, key, (long long)i);
+            lua_rawgeti(state, -1, i);
+            add_rule(r, where, method, bits, group_size);
+        }
+        lua_pop(state, 1);
+        return n > 0;
+    }
+    if (type != LUA_TNIL)
+        paro_recipe_raise(state, r->recipe, "%s%s: expected a pattern or a list of patterns, found "
+                          "a %s", prefix, key, lua_typename(state, type));
+    lua_pop(state, 1);
+    return false;
+}
+
+static void read_override(reader *r, int table, const char *prefix)
+{
+    check_keys(r, table, prefix, override_keys, sizeof override_keys / sizeof *override_keys);
+    const paro_method *method = read_method(r, table, prefix, r->method);
+    uint32_t bits = read_integer(r, table, prefix, "bits", PARO_PLAN_MIN_BITS, PARO_PLAN_MAX_BITS,
+                                 r->bits);
+    uint32_t group_size = read_integer(r, table, prefix, "group_size", 2,
+                                       PARO_RECIPE_MAX_GROUP_SIZE, r->group_size);
+    if (!add_rules(r, table, prefix, "match", method, bits, group_size))
+        paro_recipe_raise(r->state, r->recipe,
+                          "%smatch: missing (expected the pattern it is for)", prefix);
+}
+
+static void read_overrides(reader *r, int table)
+{
+    lua_State *state = r->state;
+    int type = lua_getfield(state, table, "overrides");
+    if (type != LUA_TNIL && type != LUA_TTABLE)
+        paro_recipe_raise(state, r->recipe, "overrides: expected a list of tables, found a %s",
+                          lua_typename(state, type));
+    if (type == LUA_TTABLE) {
+        lua_Integer n = (lua_Integer)lua_rawlen(state, -1);
+        bool is_list = n > 0;
+        if (!is_list) {
+            lua_pushnil(state);
+            is_list = lua_next(state, -2) == 0; /* empty */
+        }
+        if (!is_list)
+            paro_recipe_raise(state, r->recipe, "overrides: expected a list of tables: {{…}, {…}}");
+        for (lua_Integer i = 1; i <= n; i++) {
+            char prefix[PREFIX_BYTES];
+            snprintf(prefix, sizeof prefix, "overrides[%lld]: ", (long long)i);
+            if (lua_rawgeti(state, -1, i) != LUA_TTABLE)
+                paro_recipe_raise(state, r->recipe, "%sexpected a table, found a %s", prefix,
+                                  luaL_typename(state, -1));
+            read_override(r, lua_gettop(state), prefix);
+            lua_pop(state, 1);
+        }
+    }
+    lua_pop(state, 1);
+}
+
+void paro_recipe_read_table(lua_State *state, const paro_recipe *recipe, paro_arena *arena,
+                            const paro_plan_rule **rules, size_t *n_rules)
+{
+    luaL_checkstack(state, 32, "recipe");
+    int table = lua_gettop(state);
+    reader r = {.state = state, .recipe = recipe, .arena = arena};
+    r.rules = paro_arena_array(arena, PARO_RECIPE_MAX_PATTERNS, sizeof *r.rules);
+    if (r.rules == NULL)
+        paro_recipe_raise(state, recipe, "out of memory");
+    check_keys(&r, table, "", table_keys, sizeof table_keys / sizeof *table_keys);
+    check_text(&r, table, "name");
+    check_text(&r, table, "description");
+    r.method = read_method(&r, table, "", paro_method_find("rtn"));
+    r.bits = read_integer(&r, table, "", "bits", PARO_PLAN_MIN_BITS, PARO_PLAN_MAX_BITS, 4);
+    r.group_size =
+        read_integer(&r, table, "", "group_size", 2, PARO_RECIPE_MAX_GROUP_SIZE, 128);
+
+    if (!add_rules(&r, table, "", "linears", r.method, r.bits, r.group_size)) {
+        lua_pushliteral(state, "*");
+        add_rule(&r, "linears", r.method, r.bits, r.group_size);
+    }
+    read_overrides(&r, table);
+    add_rules(&r, table, "", "keep", paro_method_find("keep"), 0, 0);
+    *rules = r.rules;
+    *n_rules = r.n_rules;
+}

@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The sandbox: limits and life of a Lua state.
+ *
+ * Invariants:
+ * 1. Lua code runs inside paro_sandbox_run only, with `escape` set.
+ * 2. Every byte of the state comes from `allocate` and is on the list `blocks`; the sum is never
+ *    over `memory_bytes`.
+ * 3. Reaching a limit leaves Lua by longjmp to paro_sandbox_run, not by a Lua error: neither pcall
+ *    nor a message handler, __close or __gc sees it. The state is then inconsistent, `limit` says
+ *    why, and nothing calls into it again.
+ * 4. The state is never closed, its blocks are freed: no finaliser runs at the end.
+ * 5. `work` only grows: one for each VM instruction (in steps of `hook_interval`), one for every
+ *    WORK_BYTES that are allocated, and what C functions charge for loops the hook cannot interrupt.
+ *
+ * A new coroutine inherits the hook, with a fresh interval, so making one is charged an interval.
+ * Some single instructions cost more than constant time (comparing strings, traversing a table
+ * of which most was removed). The bound on string length and on memory bounds each; the processor
+ * time checked in the hook and in the allocator bounds their sum.
+ */
+#include "lua/sandbox.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+
+enum {
+    HOOK_INTERVAL = 1000,
+    WORK_BYTES = 16,
+    ALLOCATIONS_PER_CLOCK = 4096,
+    MAX_REFUSALS = 64,
+    PRINT_WORK = 1000
+};
+
+static const uint64_t default_memory_bytes = (uint64_t)256 << 20;
+static const uint64_t default_n_instructions = 1000000000;
+
+typedef enum sandbox_limit {
+    SANDBOX_LIMIT_NONE,
+    SANDBOX_LIMIT_WORK,
+    SANDBOX_LIMIT_TIME,
+    SANDBOX_LIMIT_MEMORY,
+    SANDBOX_LIMIT_STRING,
+    SANDBOX_LIMIT_SYSTEM, /* malloc failed */
+    SANDBOX_LIMIT_PANIC   /* a Lua error outside a protected call: a bug of ours */
+} sandbox_limit;
+
+typedef union memory_block {
+    struct {
+        union memory_block *prev;
+        union memory_block *next;
+        size_t n_bytes;
+    } head;
+    max_align_t align;
+} memory_block;
+
+struct paro_sandbox {
+    lua_State *state;
+    jmp_buf escape;
+    bool running;
+    sandbox_limit limit; /* not NONE: dead */
+    memory_block *blocks;
+    uint64_t memory_bytes;
+    uint64_t n_used_bytes;
+    bool refused; /* the last request for more was refused */
+    unsigned n_refused;
+    uint64_t n_instructions;
+    uint64_t work;
+    int hook_interval;
+    unsigned n_allocations;
+    double seconds;       /* processor time of finished runs */
+    double started;       /* processor time at the start of this run */
+    double clock_started; /* wall clock likewise */
+    const paro_observer *observer;
+    FILE *files[PARO_SANDBOX_FILES];
+};
+
+static double read_clock(clockid_t id)
+{
+    struct timespec now = {0};
+    clock_gettime(id, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static paro_sandbox *sandbox_of(lua_State *state)
+{
+    void *sandbox = NULL;
+    lua_getallocf(state, &sandbox);
+    return sandbox;
+}
+
+static void escape(paro_sandbox *sandbox, sandbox_limit limit)
+{
+    sandbox->limit = limit;
+    longjmp(sandbox->escape, 1);
+}
+
+static void charge(paro_sandbox *sandbox, uint64_t work)
+{
+    if (work > sandbox->n_instructions - sandbox->work)
+        escape(sandbox, SANDBOX_LIMIT_WORK);
+    sandbox->work += work;
+}
+
+/* The wall clock is cheap to read and never behind the processor time of one thread. */
+static void check_time(paro_sandbox *sandbox)
+{
+    double wall = read_clock(CLOCK_MONOTONIC) - sandbox->clock_started;
+    if (sandbox->seconds + wall < PARO_SANDBOX_SECONDS)
+        return;
+    double cpu = read_clock(CLOCK_THREAD_CPUTIME_ID) - sandbox->started;
+    if (sandbox->seconds + cpu > PARO_SANDBOX_SECONDS)
+        escape(sandbox, SANDBOX_LIMIT_TIME);
+}
+
+void paro_sandbox_charge(lua_State *state, uint64_t n_instructions)
+{
+    charge(sandbox_of(state), n_instructions);
+}
+
+static void count_hook(lua_State *state, lua_Debug *debug)
+{
+    (void)debug;
+    paro_sandbox *sandbox = sandbox_of(state);
+    charge(sandbox, (uint64_t)sandbox->hook_interval);
+    check_time(sandbox);
+}
+
+/* Lua answers the first refusal with a full collection and asks once more; a second one in a row
+ * is final, as is one that no collection could help. (Library buffers raise an error without asking
+ * again, hence the count.) */
+static void *refuse(paro_sandbox *sandbox, sandbox_limit limit, bool is_hopeless)
+{
+    if (!sandbox->running) {
+        sandbox->limit = limit;
+        return NULL;
+    }
+    if (sandbox->refused || is_hopeless || ++sandbox->n_refused > MAX_REFUSALS)
+        escape(sandbox, limit);
+    sandbox->refused = true;
+    charge(sandbox, sandbox->n_used_bytes / WORK_BYTES); /* for the collection */
+    return NULL;
+}
+
+static void unlink_block(paro_sandbox *sandbox, memory_block *block)
+{
+    if (block->head.prev != NULL)
+        block->head.prev->head.next = block->head.next;
+    else
+        sandbox->blocks = block->head.next;
+    if (block->head.next != NULL)
+        block->head.next->head.prev = block->head.prev;
+}
+
+static void link_block(paro_sandbox *sandbox, memory_block *block)
+{
+    block->head.prev = NULL;
+    block->head.next = sandbox->blocks;
+    if (sandbox->blocks != NULL)
+        sandbox->blocks->head.prev = block;
+    sandbox->blocks = block;
+}
+
+/* lua_Alloc: where `data` is NULL, old_bytes is the type of what is being made. */
+static void *allocate(void *context, void *data, size_t old_bytes, size_t n_bytes)
+{
+    paro_sandbox *sandbox = context;
+    memory_block *block = data != NULL ? (memory_block *)data - 1 : NULL;
+    size_t had = block != NULL ? block->head.n_bytes : 0;
+    if (n_bytes == 0) {
+        if (block != NULL) {
+            unlink_block(sandbox, block);
+            sandbox->n_used_bytes -= had;
+            free(block);
+        }
+        return NULL;
+    }
+    if (n_bytes > PTRDIFF_MAX - sizeof *block)
+        return refuse(sandbox, SANDBOX_LIMIT_MEMORY, true);
+    size_t wanted = n_bytes + sizeof *block;
+    if (wanted > had) {
+        if (data == NULL && old_bytes == LUA_TSTRING && n_bytes > PARO_SANDBOX_STRING_BYTES + 64)
+            return refuse(sandbox, SANDBOX_LIMIT_STRING, true);
+        if (wanted - had > sandbox->memory_bytes - sandbox->n_used_bytes)
+            return refuse(sandbox, SANDBOX_LIMIT_MEMORY, wanted > sandbox->memory_bytes);
+        if (sandbox->running) {
+            charge(sandbox, wanted / WORK_BYTES);
+            if (++sandbox->n_allocations % ALLOCATIONS_PER_CLOCK == 0)
+                check_time(sandbox);
+        }
+    }
+    if (block != NULL)
+        unlink_block(sandbox, block);
+    memory_block *moved = realloc(block, wanted);
+    if (moved == NULL) {
+        if (block != NULL)
+            link_block(sandbox, block);
+        if (wanted <= had)
+            return data; /* Lua takes for granted that shrinking works */
+        return refuse(sandbox, SANDBOX_LIMIT_SYSTEM, false);
+    }
+    if (wanted > had)
+        sandbox->refused = false;
+    moved->head.n_bytes = wanted;
+    sandbox->n_used_bytes += wanted;
+    sandbox->n_used_bytes -= had;
+    link_block(sandbox, moved);
+    return moved + 1;
+}
+
+static int panic(lua_State *state)
+{
+    paro_sandbox *sandbox = sandbox_of(state);
+    if (sandbox->running)
+        escape(sandbox, SANDBOX_LIMIT_PANIC);
+    return 0;
+}
+
+/* ---- what recipes see ---- */
+
+/* print: a line of the log for every line of the text. */
+static int sandbox_print(lua_State *state)
+{
+    paro_sandbox *sandbox = sandbox_of(state);
+    charge(sandbox, PRINT_WORK);
+    int n = lua_gettop(state);
+    luaL_Buffer buffer;
+    luaL_buffinit(state, &buffer);
+    for (int i = 1; i <= n; i++) {
+        if (i > 1)
+            luaL_addchar(&buffer, '\t');
+        luaL_tolstring(state, i, NULL);
+        luaL_addvalue(&buffer);
+    }
+    luaL_pushresult(&buffer);
+    size_t n_bytes = 0;
+    const char *text = lua_tolstring(state, -1, &n_bytes);
+    const char *end = text + n_bytes;
+    for (const char *line = text; line <= end;) {
+        const char *stop = memchr(line, '\n', (size_t)(end - line));
+        if (stop == NULL)
+            stop = end;
+        int width = stop - line > 1000 ? 1000 : (int)(stop - line);
+        charge(sandbox, PRINT_WORK);
+        paro_log(sandbox->observer, PARO_LOG_LEVEL_INFO, "%.*s", width, line);
+        line = stop + 1;
+    }
+    return 0;
+}
+
+/* load(text [, name [, mode [, env]]]): text only, whatever the mode. */
+static int sandbox_load(lua_State *state)
+{
+    size_t n_bytes = 0;
+    luaL_checktype(state, 1, LUA_TSTRING);
+    const char *text = lua_tolstring(state, 1, &n_bytes);
+    const char *name = luaL_optstring(state, 2, "=(load)");
+    bool has_env = !lua_isnone(state, 4);
+    if (luaL_loadbufferx(state, text, n_bytes, name, "t") != LUA_OK) {
+        luaL_pushfail(state);
+        lua_insert(state, -2);
+        return 2;
+    }
+    if (has_env) {
+        lua_pushvalue(state, 4);
+        lua_setupvalue(state, -2, 1);
+    }
+    return 1;
+}
+
+/* Library functions that loop in C over a table: charged first, then called. */
+static int charged_table_call(lua_State *state)
+{
+    uint64_t n = 0;
+    if (lua_type(state, 1) == LUA_TTABLE)
+        n = lua_rawlen(state, 1);
+    if (lua_toboolean(state, lua_upvalueindex(2))) { /* move(from, first, last, …) */
+        lua_Integer first = luaL_checkinteger(state, 2);
+        lua_Integer last = luaL_checkinteger(state, 3);
+        n = last >= first ? (lua_Unsigned)last - (lua_Unsigned)first : 0;
+    }
+    uint64_t log2_n = 1;
+    while (log2_n < 63 && n >> log2_n != 0)
+        log2_n++;
+    charge(sandbox_of(state), n > UINT64_MAX / 64 ? UINT64_MAX : n * log2_n);
+    lua_pushvalue(state, lua_upvalueindex(1));
+    lua_insert(state, 1);
+    lua_call(state, lua_gettop(state) - 1, LUA_MULTRET);
+    return lua_gettop(state);
+}
+
+static int charged_coroutine(lua_State *state)
+{
+    charge(sandbox_of(state), HOOK_INTERVAL);
+    lua_pushvalue(state, lua_upvalueindex(1));
+    lua_insert(state, 1);
+    lua_call(state, lua_gettop(state) - 1, 1);
+    return 1;
+}
+
+/* Files close themselves when collected; a state that is dropped collects nothing, so they are
+ * listed here. */
+static int close_file(lua_State *state)
+{
+    paro_sandbox *sandbox = sandbox_of(state);
+    luaL_Stream *stream = luaL_checkudata(state, 1, LUA_FILEHANDLE);
+    for (int i = 0; i < PARO_SANDBOX_FILES; i++) {
+        if (sandbox->files[i] == stream->f)
+            sandbox->files[i] = NULL;
+    }
+    return luaL_fileresult(state, fclose(stream->f) == 0, NULL);
+}
+
+static int open_file(lua_State *state)
+{
+    paro_sandbox *sandbox = sandbox_of(state);
+    luaL_checkstring(state, 1);
+    int slot = 0;
+    while (slot < PARO_SANDBOX_FILES && sandbox->files[slot] != NULL)
+        slot++;
+    if (slot == PARO_SANDBOX_FILES)
+        return luaL_error(state, "more than %d files are open", PARO_SANDBOX_FILES);
+    lua_pushvalue(state, lua_upvalueindex(1));
+    lua_insert(state, 1);
+    lua_call(state, lua_gettop(state) - 1, LUA_MULTRET);
+    luaL_Stream *stream = luaL_testudata(state, 1, LUA_FILEHANDLE);
+    if (stream != NULL) {
+        sandbox->files[slot] = stream->f;
+        stream->closef = close_file;
+    }
+    return lua_gettop(state);
+}
+
+typedef struct library {
+    const char *name;
+    lua_CFunction open;
+    const char *const *keep; /* every other member is removed */
+} library;
+
+static const char *const base_names[] = {"_VERSION", "assert", "error",  "ipairs",   "next",
+                                         "pairs",    "pcall",  "select", "tonumber", "tostring",
+                                         "type",     NULL};
+static const char *const table_names[] = {"concat", "insert", "move", "pack", "remove", "sort",
+                                          "unpack", NULL};
+static const char *const string_names[] = {"byte", "char", "format", "len", "lower", "rep",
+                                           "reverse", "sub", "upper", NULL};
+static const char *const math_names[] = {
+    "abs", "acos", "asin", "atan", "ceil",       "cos", "deg",  "exp",       "floor", "fmod",
+    "huge", "log", "max",  "maxinteger", "min",  "mininteger", "modf", "pi", "rad",   "random",
+    "randomseed", "sin", "sqrt", "tan", "tointeger", "type", "ult", NULL};
+static const char *const utf8_names[] = {"char", "charpattern", "codepoint", "codes",
+                                         "len",  "offset",      NULL};
+static const char *const coroutine_names[] = {"create",  "isyieldable", "resume", "running",
+                                              "status",  "wrap",        "yield",  NULL};
+static const char *const io_names[] = {"open", "type", NULL};
+
+static const library libraries[] = {
+    {LUA_GNAME, luaopen_base, base_names},         {LUA_TABLIBNAME, luaopen_table, table_names},
+    {LUA_STRLIBNAME, luaopen_string, string_names}, {LUA_MATHLIBNAME, luaopen_math, math_names},
+    {LUA_UTF8LIBNAME, luaopen_utf8, utf8_names},
+    {LUA_COLIBNAME, luaopen_coroutine, coroutine_names}};
+static const library io_library = {LUA_IOLIBNAME, luaopen_io, io_names};
+
+static bool is_listed(const char *const *names, const char *name)
+{
+    for (; *names != NULL; names++) {
+        if (strcmp(*names, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void open_library(lua_State *state, const library *lib)
+{
+    luaL_requiref(state, lib->name, lib->open, 1);
+    lua_pushnil(state);
+    while (lua_next(state, -2) != 0) {
+        lua_pop(state, 1);
+        if (lua_type(state, -1) != LUA_TSTRING || !is_listed(lib->keep, lua_tostring(state, -1))) {
+            lua_pushvalue(state, -1);
+            lua_pushnil(state);
+            lua_rawset(state, -4);
+        }
+    }
+    lua_pop(state, 1);
+}
+
+/* Replaces the member of the table on top by `function` with the member as its first upvalue. */
+static void wrap_member(lua_State *state, const char *name, lua_CFunction function, bool flag)
+{
+    lua_getfield(state, -1, name);
+    lua_pushboolean(state, flag);
+    lua_pushcclosure(state, function, 2);
+    lua_setfield(state, -2, name);
+}
+
+static int open_libraries(lua_State *state)
+{
+    bool allow_io = *(const bool *)lua_touserdata(state, 1);
+    for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
+        open_library(state, &libraries[i]);
+
+    lua_pushcfunction(state, sandbox_print);
+    lua_setglobal(state, "print");
+    lua_pushcfunction(state, sandbox_load);
+    lua_setglobal(state, "load");
+
+    lua_getglobal(state, LUA_TABLIBNAME);
+    wrap_member(state, "insert", charged_table_call, false);
+    wrap_member(state, "remove", charged_table_call, false);
+    wrap_member(state, "sort", charged_table_call, false);
+    wrap_member(state, "move", charged_table_call, true);
+    lua_getglobal(state, LUA_COLIBNAME);
+    wrap_member(state, "create", charged_coroutine, false);
+    wrap_member(state, "wrap", charged_coroutine, false);
+    lua_getglobal(state, LUA_STRLIBNAME);
+    paro_sandbox_open_patterns(state);
+
+    /* The same numbers in every run. */
+    lua_getglobal(state, LUA_MATHLIBNAME);
+    lua_getfield(state, -1, "randomseed");
+    lua_pushinteger(state, 0);
+    lua_call(state, 1, 0);
+
+    if (allow_io) {
+        open_library(state, &io_library);
+        lua_getglobal(state, LUA_IOLIBNAME);
+        wrap_member(state, "open", open_file, false);
+    }
+    return 0;
+}
+
+/* ---- life ---- */
+
+static paro_status fail_limit(paro_error *err, const paro_sandbox *sandbox)
+{
+    switch (sandbox->limit) {
+    case SANDBOX_LIMIT_WORK:
+        return paro_fail(err, PARO_STATUS_LIMIT,
+                         "the limit of %llu instructions was reached (an endless loop? the limit "
+                         "can be raised)",
+                         (unsigned long long)sandbox->n_instructions);
+    case SANDBOX_LIMIT_TIME:
+        return paro_fail(err, PARO_STATUS_LIMIT,
+                         "the limit of %d seconds of processor time was reached",
+                         PARO_SANDBOX_SECONDS);
+    case SANDBOX_LIMIT_MEMORY:
+        return paro_fail(err, PARO_STATUS_LIMIT,
+                         "the limit of %llu bytes of memory was reached (it can be raised)",
+                         (unsigned long long)sandbox->memory_bytes);
+    case SANDBOX_LIMIT_STRING:
+        return paro_fail(err, PARO_STATUS_LIMIT,
+                         "a string grew longer than %d bytes, the most a recipe may have",
+                         PARO_SANDBOX_STRING_BYTES);
+    case SANDBOX_LIMIT_SYSTEM:
+        return paro_fail(err, PARO_STATUS_OUT_OF_MEMORY, "out of memory (the machine's)");
+    case SANDBOX_LIMIT_PANIC:
+    case SANDBOX_LIMIT_NONE:
+        break;
+    }
+    return paro_fail(err, PARO_STATUS_RECIPE, "an error was raised where Lua cannot catch it");
+}
+
+paro_status paro_sandbox_new(paro_error *err, const paro_sandbox_options *options,
+                             paro_sandbox **out)
+{
+    static const paro_sandbox_options none = {0};
+    if (options == NULL)
+        options = &none;
+    paro_sandbox *sandbox = calloc(1, sizeof *sandbox);
+    if (sandbox == NULL)
+        return paro_fail_memory(err, sizeof *sandbox, "a Lua sandbox");
+    sandbox->memory_bytes =
+        options->memory_bytes != 0 ? options->memory_bytes : default_memory_bytes;
+    sandbox->n_instructions =
+        options->n_instructions != 0 ? options->n_instructions : default_n_instructions;
+    sandbox->hook_interval =
+        sandbox->n_instructions < HOOK_INTERVAL ? (int)sandbox->n_instructions : HOOK_INTERVAL;
+    sandbox->observer = options->observer;
+
+    paro_status status = PARO_STATUS_OK;
+    bool allow_io = options->allow_io;
+    uint64_t limit = sandbox->n_instructions;
+    sandbox->state = lua_newstate(allocate, sandbox);
+    if (sandbox->state == NULL) {
+        status = fail_limit(err, sandbox);
+        goto done;
+    }
+    lua_atpanic(sandbox->state, panic);
+    lua_sethook(sandbox->state, count_hook, LUA_MASKCOUNT, sandbox->hook_interval);
+    sandbox->n_instructions = UINT64_MAX; /* opening the libraries is not the recipe's work */
+    status = paro_sandbox_run(err, sandbox, open_libraries, &allow_io);
+    sandbox->n_instructions = limit;
+    sandbox->work = 0;
+
+done:
+    if (status != PARO_STATUS_OK) {
+        paro_sandbox_free(sandbox);
+        return status;
+    }
+    *out = sandbox;
+    return PARO_STATUS_OK;
+}
+
+void paro_sandbox_free(paro_sandbox *sandbox)
+{
+    if (sandbox == NULL)
+        return;
+    for (int i = 0; i < PARO_SANDBOX_FILES; i++) {
+        if (sandbox->files[i] != NULL)
+            fclose(sandbox->files[i]);
+    }
+    while (sandbox->blocks != NULL) {
+        memory_block *block = sandbox->blocks;
+        sandbox->blocks = block->head.next;
+        free(block);
+    }
+    free(sandbox);
+}
+
+/* The message of the error value on top of the stack; calls nothing that could raise another. */
+static paro_status fail_lua(paro_error *err, lua_State *state, int code)
+{
+    if (lua_type(state, -1) == LUA_TSTRING) {
+        const char *message = lua_tostring(state, -1);
+        bool memory = code == LUA_ERRMEM || strcmp(message, "not enough memory") == 0;
+        return paro_fail(err, memory ? PARO_STATUS_LIMIT : PARO_STATUS_RECIPE, "%s", message);
+    }
+    if (lua_type(state, -1) == LUA_TNUMBER)
+        return paro_fail(err, PARO_STATUS_RECIPE, "error %.14g",
+                         (double)lua_tonumber(state, -1));
+    return paro_fail(err, PARO_STATUS_RECIPE, "the error is not a message but a %s",
+                     luaL_typename(state, -1));
+}
+
+paro_status paro_sandbox_run(paro_error *err, paro_sandbox *sandbox, lua_CFunction function,
+                             void *context)
+{
+    if (sandbox->limit != SANDBOX_LIMIT_NONE)
+        return fail_limit(err, sandbox);
+    volatile int code = LUA_OK;
+    sandbox->started = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    sandbox->clock_started = read_clock(CLOCK_MONOTONIC);
+    if (setjmp(sandbox->escape) == 0) {
+        sandbox->running = true;
+        lua_pushcfunction(sandbox->state, function);
+        lua_pushlightuserdata(sandbox->state, context);
+        code = lua_pcall(sandbox->state, 1, 0, 0);
+    }
+    sandbox->running = false;
+    sandbox->seconds += read_clock(CLOCK_THREAD_CPUTIME_ID) - sandbox->started;
+    if (sandbox->limit != SANDBOX_LIMIT_NONE)
+        return fail_limit(err, sandbox);
+    paro_status status = PARO_STATUS_OK;
+    if (code != LUA_OK)
+        status = fail_lua(err, sandbox->state, code);
+    lua_settop(sandbox->state, 0);
+    return status;
+}
