@@ -11,7 +11,7 @@ extern "C" {
 /* The version of the library at run time, for example "0.1.0". */
 const char *paro_version(void);
 
-/* One line about this machine as paro sees it: instruction set of the CPU kernels, threads, BLAS. */
+/* One line: which CPU kernels this machine uses. */
 const char *paro_build_summary(void);
 
 #ifdef __cplusplus
