@@ -31,6 +31,9 @@ typedef struct paro_cpu_kernels {
      * order while they are computed: nibble 0 of every word, then nibble 1 of every word, … */
     size_t words_per_block;
 
+    /* Rows of x up to which dot and w4_dot are faster than OpenBLAS on an expanded weight. */
+    size_t few_rows;
+
     /* dst [n] <- src [n] of type F32, F16 or BF16. */
     void (*convert)(float *dst, const void *src, paro_dtype dtype, size_t n);
 

@@ -11,6 +11,7 @@
 #define ISA_NAME      "avx2"
 #define LANES         8
 #define PAIRED_BLOCKS 0
+#define FEW_ROWS      16
 typedef __m256 vector;
 typedef __m256i words;
 

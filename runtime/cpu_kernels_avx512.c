@@ -11,6 +11,7 @@
 #define ISA_NAME      "avx512"
 #define LANES         16
 #define PAIRED_BLOCKS 1
+#define FEW_ROWS      32
 typedef __m512 vector;
 typedef __m512i words;
 

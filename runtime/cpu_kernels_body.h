@@ -12,6 +12,7 @@
  *     load_scales(p, vector[8])   8 * LANES F16 scales of LANES words; [n] those of nibble n
  *     prefetch(p)
  *     PAIRED_BLOCKS               1 where sixteen accumulators fit the registers
+ *     FEW_ROWS                    few_rows of the table, as measured
  *     ISA_NAME
  *
  * Nibbles are not shifted down: masking one where it stands and converting it to float gives its
@@ -29,7 +30,8 @@ enum {
     BLOCK_WORDS = LANES,
     BLOCK_BYTES = 4 * LANES,
     BLOCK_COLUMNS = 8 * LANES,
-    STRIP_ROWS = 32 /* rows of a packed weight walked before the next columns */
+    STRIP_ROWS = 16,                    /* rows of a packed weight walked before the next columns */
+    STRIP_AHEAD_BYTES = 8 * BLOCK_BYTES /* of each of these rows, what is prefetched */
 };
 
 /* 16^-n for nibble n as nibble_in_place leaves it. */
@@ -178,14 +180,11 @@ static inline __attribute__((always_inline)) void add_blocks(const unsigned char
 static void add_strip(const unsigned char *strip, size_t stride, size_t n_rows, size_t n_words,
                       const float *x, size_t x_stride, size_t m, float *sums, size_t sums_stride)
 {
-    const size_t step_words = PAIRED_BLOCKS ? 2 * BLOCK_WORDS : BLOCK_WORDS;
-    const size_t lead_bytes = 2 * 4 * step_words;
     size_t word = 0;
     while (word + BLOCK_WORDS <= n_words) {
         const unsigned char *p = strip + 4 * word;
-        /* Two steps ahead; at the end of the words that is the start of the next strip. */
-        const unsigned char *ahead = p + lead_bytes;
-        if (4 * word + lead_bytes >= 4 * n_words)
+        const unsigned char *ahead = p + STRIP_AHEAD_BYTES;
+        if (4 * word + STRIP_AHEAD_BYTES >= 4 * n_words) /* at the start of the next strip */
             ahead += n_rows * stride - 4 * n_words;
         bool pair = PAIRED_BLOCKS && word + 2 * BLOCK_WORDS <= n_words;
         for (size_t i = 0; i < m; i++) {
@@ -321,19 +320,16 @@ static void scores(const float *q, const float *keys, size_t n_keys, size_t head
 
 static float exponentials(float *values, size_t n, float max)
 {
-    float lanes[LANES] = {0};
+    for (size_t i = 0; i < n; i++)
+        values[i] = paro_exp_f32(values[i] - max);
+    vector lanes = zero();
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
-        for (size_t lane = 0; lane < LANES; lane++) {
-            values[i + lane] = paro_exp_f32(values[i + lane] - max);
-            lanes[lane] += values[i + lane];
-        }
-    float sum = 0;
-    for (; i < n; i++) {
-        values[i] = paro_exp_f32(values[i] - max);
+        lanes = add(lanes, load(values + i));
+    float sum = total(lanes);
+    for (; i < n; i++)
         sum += values[i];
-    }
-    return sum + total(load(lanes));
+    return sum;
 }
 
 static void weighted(const float *weights, const float *values, size_t n_keys, size_t head_dim,
@@ -366,6 +362,7 @@ static void weighted(const float *weights, const float *values, size_t n_keys, s
 static const paro_cpu_kernels table = {
     .name = ISA_NAME,
     .words_per_block = BLOCK_WORDS,
+    .few_rows = FEW_ROWS,
     .convert = convert,
     .dot = dot,
     .w4_dot = w4_dot,

@@ -15,6 +15,7 @@
 #define ISA_NAME      "generic"
 #define LANES         4
 #define PAIRED_BLOCKS 0
+#define FEW_ROWS      4
 typedef float vector __attribute__((vector_size(16)));
 typedef uint32_t words __attribute__((vector_size(16)));
 typedef int32_t integers __attribute__((vector_size(16)));
@@ -65,15 +66,18 @@ static inline vector load_bf16(const void *p)
     return (vector)(load_halves(p) << 16);
 }
 
-/* Exponent and mantissa moved to where fp32 has them, then the exponent's bias by a product, which
- * is exact and makes subnormals right; infinities and NaN get the largest exponent back. */
+/* Exponent and mantissa moved to where fp32 has them, and the exponent's bias changed: twice for
+ * infinities and NaN, whose exponent is the largest. Subnormals are small integers times 2^-24. */
 static inline vector load_f16(const void *p)
 {
+    const uint32_t rebias = (127 - 15) << 23;
     words bits = load_halves(p);
     words magnitude = (bits & 0x7fff) << 13;
-    words special = (words)(magnitude >= 0x0f800000) & 0x7f800000;
-    vector value = (vector)magnitude * splat(0x1p112f);
-    return (vector)((words)value | special | (bits & 0x8000) << 16);
+    words special = (words)((integers)magnitude >= 0x0f800000) & rebias;
+    words subnormal = (words)((integers)magnitude < 0x00800000);
+    vector small = __builtin_convertvector((integers)(bits & 0x3ff), vector) * splat(0x1p-24f);
+    words value = (subnormal & (words)small) | (~subnormal & (magnitude + rebias + special));
+    return (vector)(value | (bits & 0x8000) << 16);
 }
 
 static inline vector nibble_in_place(words codes, int n)

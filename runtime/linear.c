@@ -16,11 +16,10 @@
 #include "runtime/linear_tables.h"
 
 enum {
-    FEW_ROWS = 6,          /* of x, up to which products are made in registers */
     DENSE_TASK_ROWS = 64,  /* rows of a dense weight a task, where x has few */
     WORDS_STEP = 32,       /* a packed task's words are a multiple of it ... */
     WORDS_MAX = 512,       /* ... and at most this, so that its sums stay in the cache */
-    TASKS_PER_THREAD = 4,  /* at least, where there is enough work */
+    TASKS_PER_THREAD = 2,  /* at least, where there is enough work */
     PANEL_OUTPUTS = 256,   /* columns of a panel */
     PANEL_INPUTS = 1024,   /* rows of a piece: a panel's piece is 1 MiB */
     ROTATE_CHANNELS = 2048 /* a task of the rotation, about */
@@ -211,7 +210,7 @@ static void dense_panel_task(void *context, size_t i, int worker)
 static paro_status forward_dense(paro_error *err, product *p, paro_pool *pool)
 {
     size_t n_out = p->linear->n_out;
-    if (p->m <= FEW_ROWS) {
+    if (p->m <= p->kernels->few_rows) {
         paro_pool_run(pool, pieces_of(n_out, DENSE_TASK_ROWS), dense_dot_task, p);
         return PARO_STATUS_OK;
     }
@@ -260,7 +259,7 @@ static paro_status forward_w4(paro_error *err, product *p, paro_pool *pool)
     if (status != PARO_STATUS_OK)
         return status;
     size_t n_words = p->linear->n_out / PARO_CODES_PER_WORD;
-    if (p->m <= FEW_ROWS) {
+    if (p->m <= p->kernels->few_rows) {
         size_t n_tasks = TASKS_PER_THREAD * (size_t)paro_pool_n_threads(pool);
         p->task_words = pieces_of(pieces_of(n_words, n_tasks), WORDS_STEP) * WORDS_STEP;
         p->task_words = min_size(p->task_words, WORDS_MAX);

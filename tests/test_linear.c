@@ -5,7 +5,7 @@
 #include "tests/linear_fixture.h"
 
 /* Rows of x on both sides of where the ways part, and odd ones. */
-static const size_t row_counts[] = {1, 2, 3, 6, 7, 17, 70};
+static const size_t row_counts[] = {1, 2, 3, 4, 5, 16, 17, 33, 70};
 enum { N_ROW_COUNTS = sizeof row_counts / sizeof *row_counts };
 
 /* fp32 sums of up to some thousand products; bf16 or int8 activations would give 1e-3. */
@@ -147,7 +147,7 @@ static void threads_do_not_matter(void **state)
     }
 }
 
-/* Up to FEW_ROWS rows, a row's result is the same alone and in company: decoding several texts at
+/* Up to few_rows rows, a row's result is the same alone and in company: decoding several texts at
  * once changes none of them. */
 static void company_does_not_matter(void **state)
 {
