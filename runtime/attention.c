@@ -157,7 +157,7 @@ static void prefill_task(void *context, size_t task, int worker)
     const attention *a = context;
     size_t head_dim = a->kv->head_dim, row_count = a->n_heads * head_dim;
     size_t head = task % a->n_heads;
-    size_t first = task / a->n_heads * PREFILL_QUERIES;
+    size_t first = (a->n_blocks - 1 - task / a->n_heads) * PREFILL_QUERIES; /* longest first */
     size_t n_queries = min_size(PREFILL_QUERIES, a->n_queries - first);
     size_t kv_head = head / (a->n_heads / a->kv->n_kv_heads);
     const float *q = a->q + first * row_count + head * head_dim;

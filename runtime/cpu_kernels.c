@@ -8,11 +8,16 @@
 
 #include "runtime/linear.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 static bool has_avx2(void)
 {
 #if defined(__x86_64__)
+    unsigned a, b, c, d; /* clang 14's __builtin_cpu_supports does not know F16C */
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+           __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 #else
     return false;
 #endif
