@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Short names for what CMake and scripts/ do; `make help` lists them.
+MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
@@ -47,7 +48,8 @@ tsan: ## the tests that use threads under ThreadSanitizer
 	@scripts/setup.sh build
 	$(call configure,build/tsan,-DPARO_SANITIZE=thread)
 	$(call build,build/tsan)
-	scripts/run_tests.sh build/tsan $(TSAN_TESTS)
+	PARO_TEST_WRAPPER="$$(setarch -R true 2>/dev/null && echo setarch -R)" \
+	    scripts/run_tests.sh build/tsan $(TSAN_TESTS)
 
 clang: ## build all with clang (warnings are errors)
 	@scripts/setup.sh build fuzz

@@ -27,6 +27,11 @@ else
 fi
 read -r -a wrapper <<<"${PARO_TEST_WRAPPER:-}"
 
+# Tests ask for more memory than there is, to see it refused.
+export ASAN_OPTIONS=${ASAN_OPTIONS:-allocator_may_return_null=1:detect_stack_use_after_return=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-allocator_may_return_null=1:halt_on_error=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+
 passed=0 failed=0 skipped=0 failed_programs=()
 for test in "${tests[@]}"; do
     log=$logs/$test.log
