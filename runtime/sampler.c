@@ -64,7 +64,8 @@ static void select_likeliest(paro_candidate *c, size_t n, size_t k)
 {
     size_t low = 0, high = n;
     while (high - low > 1) {
-        const paro_candidate pivot = c[low + (high - low) / 2];
+        /* The lower middle: an upper one could leave all on one side, for ever. */
+        const paro_candidate pivot = c[low + (high - low - 1) / 2];
         size_t i = low, j = high - 1;
         for (;;) {
             while (compare_candidates(&c[i], &pivot) < 0)
