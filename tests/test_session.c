@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * runtime/session.c: reading in pieces, forgetting, limits and wrong tokens.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+
+#include "base/rng.h"
+#include "runtime/session.h"
+#include "tests/support.h"
+
+enum { N_TOKENS = 600, VOCAB = 2048 }; /* more than one chunk, and than the cache's first size */
+
+static paro_model *model;
+static int32_t tokens[N_TOKENS];
+
+static int open_model(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_rng rng;
+    assert_ok(paro_model_open(&err, "models/demo", NULL, &model));
+    paro_rng_seed(&rng, 5);
+    for (int i = 0; i < N_TOKENS; i++)
+        tokens[i] = (int32_t)paro_rng_below(&rng, VOCAB);
+    return 0;
+}
+
+static int close_model(void **state)
+{
+    (void)state;
+    paro_model_free(model);
+    return 0;
+}
+
+static paro_session *new_session(uint32_t max_tokens)
+{
+    paro_error err;
+    paro_session *session = NULL;
+    assert_ok(paro_session_new(&err, model, &(paro_session_options){max_tokens}, &session));
+    return session;
+}
+
+static void assert_logits_close(const float *a, const float *b)
+{
+    double difference = 0, sum = 0;
+    for (int i = 0; i < VOCAB; i++) {
+        difference += pow((double)a[i] - (double)b[i], 2);
+        sum += pow((double)b[i], 2);
+    }
+    assert_true(sqrt(difference / sum) < 1e-5);
+}
+
+/* However a text is cut into calls, its last logits are the same. */
+static void test_pieces(void **state)
+{
+    (void)state;
+    paro_error err;
+    static const size_t cuts[][4] = {{600, 0, 0, 0}, {1, 599, 0, 0}, {511, 1, 1, 87},
+                                     {300, 299, 1, 0}, {513, 87, 0, 0}};
+    float whole[VOCAB], logits[VOCAB];
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        paro_session *session = new_session(0);
+        size_t at = 0;
+        for (int k = 0; k < 4 && cuts[i][k] > 0; k++) {
+            assert_ok(paro_session_append(&err, session, tokens + at, cuts[i][k], logits));
+            at += cuts[i][k];
+        }
+        assert_int_equal(at, N_TOKENS);
+        assert_int_equal(paro_session_length(session), N_TOKENS);
+        if (i == 0)
+            memcpy(whole, logits, sizeof whole);
+        else
+            assert_logits_close(logits, whole);
+        paro_session_free(session);
+    }
+}
+
+static void test_truncate(void **state)
+{
+    (void)state;
+    paro_error err;
+    float first[VOCAB], again[VOCAB];
+    paro_session *session = new_session(0);
+    assert_ok(paro_session_append(&err, session, tokens, 40, first));
+    assert_ok(paro_session_append(&err, session, tokens + 100, 20, NULL));
+    paro_session_truncate(session, 100); /* there are only 60: no effect */
+    assert_int_equal(paro_session_length(session), 60);
+    paro_session_truncate(session, 39);
+    assert_int_equal(paro_session_length(session), 39);
+    assert_ok(paro_session_append(&err, session, tokens + 39, 1, again));
+    assert_logits_close(again, first);
+    paro_session_free(session);
+}
+
+/* A failing call reads nothing: what follows is as if it had never been. */
+static void test_refused(void **state)
+{
+    (void)state;
+    paro_error err;
+    float before[VOCAB], after[VOCAB];
+    const int32_t wrong[] = {1, 2, VOCAB}, negative[] = {-1};
+    paro_session *session = new_session(10);
+    assert_ok(paro_session_append(&err, session, tokens, 5, NULL));
+    assert_ok(paro_session_append(&err, session, tokens + 5, 1, before));
+    paro_session_truncate(session, 5);
+    assert_fails(paro_session_append(&err, session, tokens, 6, NULL), PARO_STATUS_LIMIT,
+                 "6 more tokens after 5 would exceed the limit of 10");
+    assert_fails(paro_session_append(&err, session, wrong, 3, NULL), PARO_STATUS_INVALID_ARGUMENT,
+                 "token 2: expected an id from 0 to 2047, found 2048");
+    assert_fails(paro_session_append(&err, session, negative, 1, NULL),
+                 PARO_STATUS_INVALID_ARGUMENT, "found -1");
+    assert_fails(paro_session_append(&err, session, tokens, 0, NULL), PARO_STATUS_INVALID_ARGUMENT,
+                 "at least one token");
+    assert_int_equal(paro_session_length(session), 5);
+    assert_int_equal(paro_session_room(session), 5);
+    assert_ok(paro_session_append(&err, session, tokens + 5, 1, after));
+    assert_memory_equal(after, before, sizeof after);
+    paro_session_free(session);
+    paro_session_free(NULL);
+}
+
+static paro_status stop_at_once(paro_error *err, void *context, size_t first, size_t n_rows,
+                                const float *logits)
+{
+    (void)first, (void)n_rows, (void)logits;
+    ++*(int *)context;
+    return paro_fail(err, PARO_STATUS_CANCELLED, "enough");
+}
+
+static void test_callback_stops(void **state)
+{
+    (void)state;
+    paro_error err;
+    int n_calls = 0;
+    paro_session *session = new_session(0);
+    assert_fails(paro_session_append_all(&err, session, tokens, N_TOKENS, stop_at_once, &n_calls),
+                 PARO_STATUS_CANCELLED, "enough");
+    assert_int_equal(n_calls, 1);
+    assert_int_equal(paro_session_length(session), 0);
+    paro_session_free(session);
+}
+
+/* Two sessions of one model do not see each other. */
+static void test_independent(void **state)
+{
+    (void)state;
+    paro_error err;
+    float alone[VOCAB], beside[VOCAB];
+    paro_session *a = new_session(0), *b = new_session(0);
+    assert_ok(paro_session_append(&err, a, tokens, 30, NULL));
+    assert_ok(paro_session_append(&err, a, tokens + 30, 1, alone));
+    paro_session_truncate(a, 0);
+    assert_ok(paro_session_append(&err, a, tokens, 30, NULL));
+    assert_ok(paro_session_append(&err, b, tokens + 200, 50, NULL));
+    assert_ok(paro_session_append(&err, a, tokens + 30, 1, beside));
+    assert_memory_equal(alone, beside, sizeof alone);
+    paro_session_free(a);
+    paro_session_free(b);
+}
+
+/* Results do not depend on the number of threads. */
+static void test_threads(void **state)
+{
+    (void)state;
+    paro_error err;
+    float logits[3][VOCAB];
+    for (int i = 0; i < 3; i++) {
+        paro_model *other = NULL;
+        paro_session *session = NULL;
+        assert_ok(paro_model_open(&err, "models/demo", &(paro_model_options){.n_threads = i + 1},
+                                  &other));
+        assert_ok(paro_session_new(&err, other, NULL, &session));
+        assert_ok(paro_session_append(&err, session, tokens, 70, NULL));
+        assert_ok(paro_session_append(&err, session, tokens + 70, 1, logits[i]));
+        paro_session_free(session);
+        paro_model_free(other);
+    }
+    assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+    assert_memory_equal(logits[0], logits[2], sizeof logits[0]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pieces),         cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_callback_stops),
+        cmocka_unit_test(test_independent),    cmocka_unit_test(test_threads),
+    };
+    return cmocka_run_group_tests(tests, open_model, close_model);
+}
