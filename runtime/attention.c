@@ -20,10 +20,11 @@
 #include "runtime/exp.h"
 
 enum {
-    FEW_QUERIES = 8,     /* up to which products are made without OpenBLAS */
-    DECODE_KEYS = 256,   /* a block of keys for few queries, */
-    PREFILL_KEYS = 512,  /* and for many */
-    PREFILL_QUERIES = 64 /* a block of queries */
+    FEW_QUERIES = 8,      /* up to which products are made without OpenBLAS */
+    DECODE_KEYS = 256,    /* a block of keys for few queries, */
+    PREFILL_KEYS = 512,   /* and for many */
+    PREFILL_QUERIES = 64, /* a block of queries */
+    SMALL_WORK = 1 << 17  /* multiplications that are done before other threads have woken */
 };
 
 typedef struct attention {
@@ -226,5 +227,7 @@ paro_status paro_attention_forward(paro_error *err, paro_pool *pool, const paro_
         .scale = (float)(1 / sqrt((double)kv->head_dim)),
         .out = out,
     };
+    if ((size_t)n_heads * kv->head_dim * kv->n_keys <= SMALL_WORK / n_queries)
+        pool = NULL;
     return n_queries <= FEW_QUERIES ? few_queries(err, &a, pool) : many_queries(err, &a, pool);
 }

@@ -16,13 +16,15 @@
 #include "runtime/linear_tables.h"
 
 enum {
-    DENSE_TASK_ROWS = 64,  /* rows of a dense weight a task, where x has few */
-    WORDS_STEP = 32,       /* a packed task's words are a multiple of it ... */
-    WORDS_MAX = 512,       /* ... and at most this, so that its sums stay in the cache */
-    TASKS_PER_THREAD = 2,  /* at least, where there is enough work */
-    PANEL_OUTPUTS = 256,   /* columns of a panel */
-    PANEL_INPUTS = 1024,   /* rows of a piece: a panel's piece is 1 MiB */
-    ROTATE_CHANNELS = 2048 /* a task of the rotation, about */
+    DENSE_TASK_ROWS = 64,    /* rows of a dense weight a task, where x has few */
+    WORDS_STEP = 32,         /* a packed task's words are a multiple of it ... */
+    WORDS_MAX = 512,         /* ... and at most this, so that its sums stay in the cache */
+    TASKS_PER_THREAD = 2,    /* at least, where there is enough work */
+    PANEL_OUTPUTS = 256,     /* columns of a panel */
+    PANEL_INPUTS = 1024,     /* rows of a piece: a panel's piece is 1 MiB */
+    ROTATE_CHANNELS = 2048,  /* a task of the rotation, about */
+    SMALL_PRODUCT = 1 << 18, /* multiplications that are done before other threads have woken, */
+    SMALL_ROTATION = 1 << 15 /* and channels times rounds */
 };
 
 typedef struct product {
@@ -164,6 +166,8 @@ static paro_status rotate(paro_error *err, product *p, paro_pool *pool)
     p->task_groups = ROTATE_CHANNELS / p->linear->group_size;
     if (p->task_groups == 0)
         p->task_groups = 1;
+    if (n_in * (1 + (size_t)p->linear->krot) <= SMALL_ROTATION / p->m)
+        pool = NULL;
     paro_pool_run(pool, p->m * pieces_of(n_groups, p->task_groups), rotate_task, p);
     if (p->rotated)
         p->x = p->rotated;
@@ -294,6 +298,8 @@ paro_status paro_linear_forward_with(paro_error *err, paro_linear *linear, paro_
         .m = m,
         .y = y,
     };
+    if ((uint64_t)linear->n_in * linear->n_out <= SMALL_PRODUCT / m)
+        pool = NULL;
     status = linear->kind == PARO_LINEAR_KIND_DENSE ? forward_dense(err, &p, pool)
                                                     : forward_w4(err, &p, pool);
     free(p.rotated);
