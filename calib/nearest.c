@@ -56,36 +56,56 @@ static bool differ_in_digits_only(const char *a, const char *b)
     }
 }
 
+typedef struct near_name {
+    const char *name;
+    size_t distance;
+    size_t n_common; /* bytes that it begins with like the pattern */
+} near_name;
+
+static size_t common_prefix(const char *a, const char *b)
+{
+    size_t n = 0;
+    while (a[n] != '\0' && a[n] == b[n])
+        n++;
+    return n;
+}
+
+static bool is_nearer(const near_name *a, const near_name *b)
+{
+    if (a->distance != b->distance)
+        return a->distance < b->distance;
+    return a->n_common > b->n_common;
+}
+
 void paro_nearest(char *out, size_t n_out_bytes, const char *pattern, size_t n_names,
                   paro_name_fn *name, const void *context)
 {
-    const char *best[N_NEAREST];
-    size_t distances[N_NEAREST];
+    near_name best[N_NEAREST];
     size_t n = 0;
     for (size_t i = 0; i < n_names; i++) {
-        const char *candidate = name(context, i);
-        size_t distance = paro_edit_distance(pattern, candidate);
-        bool skip = false;
-        for (size_t k = 0; k < n; k++)
-            skip = skip || (distance >= distances[k] && differ_in_digits_only(candidate, best[k]));
-        size_t at = n;
-        while (at > 0 && distance < distances[at - 1])
-            at--;
-        if (skip || at == N_NEAREST)
+        near_name candidate = {.name = name(context, i)};
+        candidate.distance = paro_edit_distance(pattern, candidate.name);
+        candidate.n_common = common_prefix(pattern, candidate.name);
+        size_t alike = 0; /* one that differs in digits only */
+        while (alike < n && !differ_in_digits_only(candidate.name, best[alike].name))
+            alike++;
+        if (alike < n && !is_nearer(&candidate, &best[alike]))
             continue;
-        n = least(n + 1, N_NEAREST);
-        for (size_t k = n - 1; k > at; k--) {
-            best[k] = best[k - 1];
-            distances[k] = distances[k - 1];
-        }
+        if (alike == n)
+            n = least(n + 1, N_NEAREST);
+        /* It takes the place of what is alike, or of the farthest, and moves up. */
+        size_t at = least(alike, N_NEAREST - 1);
+        if (alike == N_NEAREST && !is_nearer(&candidate, &best[at]))
+            continue;
+        for (; at > 0 && is_nearer(&candidate, &best[at - 1]); at--)
+            best[at] = best[at - 1];
         best[at] = candidate;
-        distances[at] = distance;
     }
     size_t length = 0;
     out[0] = '\0';
     for (size_t k = 0; k < n && length < n_out_bytes; k++) {
         int written = snprintf(out + length, n_out_bytes - length, "%s%s", k > 0 ? ", " : "",
-                               best[k]);
+                               best[k].name);
         length += written > 0 ? (size_t)written : 0;
     }
 }

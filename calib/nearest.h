@@ -17,8 +17,9 @@ size_t paro_edit_distance(const char *pattern, const char *name);
 /* The i-th name, of a list or of something that can be counted. */
 typedef const char *paro_name_fn(const void *context, size_t i);
 
-/* Writes the (at most three) names nearest to the pattern, nearest first, as "a, b, c". Of names
- * that are as near and differ in their digits only, the first stands for all. "" where n is 0. */
+/* Writes the (at most three) names nearest to the pattern, nearest first (of those as near, the
+ * one that begins like the pattern for longer), as "a, b, c". Of names that differ in their digits
+ * only, the nearest stands for all. "" where n_names is 0. */
 void paro_nearest(char *out, size_t n_out_bytes, const char *pattern, size_t n_names,
                   paro_name_fn *name, const void *context);
 

@@ -158,12 +158,12 @@ static int run_chunk(lua_State *state)
     return 0;
 }
 
-/* A limit's message does not name the recipe; Lua's do. */
+/* Lua's messages name the recipe, most of the time; those of limits do not. */
 static paro_status run(paro_error *err, const paro_recipe *recipe, lua_CFunction function,
                        void *context)
 {
     paro_status status = paro_sandbox_run(err, recipe->sandbox, function, context);
-    if (status != PARO_STATUS_OK && status != PARO_STATUS_RECIPE)
+    if (status != PARO_STATUS_OK && err != NULL && strstr(err->message, recipe->path) == NULL)
         return paro_fail_in(err, status, "%s", recipe->path);
     return status;
 }

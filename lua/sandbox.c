@@ -35,7 +35,8 @@ enum {
     WORK_BYTES = 16,
     ALLOCATIONS_PER_CLOCK = 4096,
     MAX_REFUSALS = 64,
-    PRINT_WORK = 1000
+    PRINT_WORK = 1000,
+    CAUGHT_WORK = 10000 /* unwinding looks at every frame of the stack */
 };
 
 static const uint64_t default_memory_bytes = (uint64_t)256 << 20;
@@ -254,13 +255,33 @@ static int sandbox_print(lua_State *state)
     return 0;
 }
 
+static int finish_pcall(lua_State *state, int code, lua_KContext context)
+{
+    (void)context;
+    if (code == LUA_OK || code == LUA_YIELD)
+        return lua_gettop(state);
+    charge(sandbox_of(state), CAUGHT_WORK);
+    lua_pushboolean(state, 0);
+    lua_insert(state, -2);
+    return 2;
+}
+
+static int sandbox_pcall(lua_State *state)
+{
+    luaL_checkany(state, 1);
+    lua_pushboolean(state, 1);
+    lua_insert(state, 1);
+    int code = lua_pcallk(state, lua_gettop(state) - 2, LUA_MULTRET, 0, 0, finish_pcall);
+    return finish_pcall(state, code, 0);
+}
+
 /* load(text [, name [, mode [, env]]]): text only, whatever the mode. */
 static int sandbox_load(lua_State *state)
 {
     size_t n_bytes = 0;
     luaL_checktype(state, 1, LUA_TSTRING);
     const char *text = lua_tolstring(state, 1, &n_bytes);
-    const char *name = luaL_optstring(state, 2, "=(load)");
+    const char *name = luaL_optstring(state, 2, text);
     bool has_env = !lua_isnone(state, 4);
     if (luaL_loadbufferx(state, text, n_bytes, name, "t") != LUA_OK) {
         luaL_pushfail(state);
@@ -317,13 +338,24 @@ static int close_file(lua_State *state)
     return luaL_fileresult(state, fclose(stream->f) == 0, NULL);
 }
 
+static int free_file_slot(const paro_sandbox *sandbox)
+{
+    int slot = 0;
+    while (slot < PARO_SANDBOX_FILES && sandbox->files[slot] != NULL)
+        slot++;
+    return slot;
+}
+
 static int open_file(lua_State *state)
 {
     paro_sandbox *sandbox = sandbox_of(state);
     luaL_checkstring(state, 1);
-    int slot = 0;
-    while (slot < PARO_SANDBOX_FILES && sandbox->files[slot] != NULL)
-        slot++;
+    int slot = free_file_slot(sandbox);
+    if (slot == PARO_SANDBOX_FILES) {
+        charge(sandbox, sandbox->n_used_bytes / WORK_BYTES);
+        lua_gc(state, LUA_GCCOLLECT); /* closes files that nothing refers to */
+        slot = free_file_slot(sandbox);
+    }
     if (slot == PARO_SANDBOX_FILES)
         return luaL_error(state, "more than %d files are open", PARO_SANDBOX_FILES);
     lua_pushvalue(state, lua_upvalueindex(1));
@@ -343,8 +375,8 @@ typedef struct library {
     const char *const *keep; /* every other member is removed */
 } library;
 
-static const char *const base_names[] = {"_VERSION", "assert", "error",  "ipairs",   "next",
-                                         "pairs",    "pcall",  "select", "tonumber", "tostring",
+static const char *const base_names[] = {"_G", "_VERSION", "assert", "error",  "ipairs",   "next",
+                                         "pairs",    "select", "tonumber", "tostring",
                                          "type",     NULL};
 static const char *const table_names[] = {"concat", "insert", "move", "pack", "remove", "sort",
                                           "unpack", NULL};
@@ -408,6 +440,8 @@ static int open_libraries(lua_State *state)
 
     lua_pushcfunction(state, sandbox_print);
     lua_setglobal(state, "print");
+    lua_pushcfunction(state, sandbox_pcall);
+    lua_setglobal(state, "pcall");
     lua_pushcfunction(state, sandbox_load);
     lua_setglobal(state, "load");
 

@@ -230,8 +230,8 @@ static const char *match_again(matcher *m, const char *s, int digit)
     int i = digit - '1';
     if (i < 0 || i >= m->n_captures || m->captures[i].length == OPEN)
         luaL_error(m->state, "invalid capture index %%%d", i + 1);
-    ptrdiff_t length = m->captures[i].length == POSITION ? 0 : m->captures[i].length;
-    if (m->text_end - s < length)
+    ptrdiff_t length = m->captures[i].length;
+    if (length == POSITION || m->text_end - s < length)
         return NULL;
     paro_sandbox_charge(m->state, (uint64_t)length / 16 + 1);
     return memcmp(m->captures[i].start, s, (size_t)length) == 0 ? s + length : NULL;
