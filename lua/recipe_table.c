@@ -36,13 +36,17 @@ static const char *const table_keys[] = {"name",       "description", "method", 
                                          "group_size", "linears",     "keep",   "overrides"};
 static const char *const override_keys[] = {"match", "method", "bits", "group_size"};
 
+static void check_own_table(reader *r, int table, const char *where)
+{
+    if (luaL_getmetafield(r->state, table, "__index") != LUA_TNIL)
+        paro_recipe_raise(r->state, r->recipe, "%s: expected a table of the recipe's own", where);
+}
+
 /* Every key must be a known string. `prefix`: "" or "overrides[2]: ". */
 static void check_keys(reader *r, int table, const char *prefix, const char *const *keys,
                        size_t n_keys)
 {
     lua_State *state = r->state;
-    if (luaL_getmetafield(state, table, "__index") != LUA_TNIL)
-        paro_recipe_raise(state, r->recipe, "%sexpected a table of the recipe's own", prefix);
     lua_pushnil(state);
     while (lua_next(state, table) != 0) {
         lua_pop(state, 1);
@@ -144,7 +148,28 @@ static void add_rule(reader *r, const char *where, const paro_method *method, ui
     lua_pop(state, 1);
 }
 
-/* A pattern or a list of patterns at `key`; false where there is none. */
+/* A list of strings on top of the stack; gives its length. */
+static lua_Integer check_list(reader *r, const char *prefix, const char *key, bool may_be_empty)
+{
+    lua_State *state = r->state;
+    char where[WHERE_BYTES];
+    snprintf(where, sizeof where, "%s%s", prefix, key);
+    check_own_table(r, lua_gettop(state), where);
+    lua_Integer n = (lua_Integer)lua_rawlen(state, -1);
+    lua_Integer n_entries = 0;
+    for (lua_pushnil(state); lua_next(state, -2) != 0; lua_pop(state, 1))
+        n_entries++;
+    if (n_entries != n)
+        paro_recipe_raise(state, r->recipe,
+                          "%s: expected a list of patterns, found a table with other keys than "
+                          "1, 2, …",
+                          where);
+    if (n == 0 && !may_be_empty)
+        paro_recipe_raise(state, r->recipe, "%s: expected at least one pattern, found none", where);
+    return n;
+}
+
+/* A pattern or a list of patterns at `key`; false where there is no such key. */
 static bool add_rules(reader *r, int table, const char *prefix, const char *key,
                       const paro_method *method, uint32_t bits, uint32_t group_size)
 {
@@ -157,20 +182,14 @@ static bool add_rules(reader *r, int table, const char *prefix, const char *key,
         return true;
     }
     if (type == LUA_TTABLE) {
-        lua_Integer n = (lua_Integer)lua_rawlen(state, -1);
-        lua_Integer n_entries = 0;
-        for (lua_pushnil(state); lua_next(state, -2) != 0; lua_pop(state, 1))
-            n_entries++;
-        if (n_entries != n)
-            paro_recipe_raise(state, r->recipe, "%s%s: expected a list of patterns, found a table "
-                              "with other keys than 1, 2, …", prefix, key);
+        lua_Integer n = check_list(r, prefix, key, method->quantise == NULL);
         for (lua_Integer i = 1; i <= n; i++) {
             snprintf(where, sizeof where, "%s%s[%lld]", prefix, key, (long long)i);
             lua_rawgeti(state, -1, i);
             add_rule(r, where, method, bits, group_size);
         }
         lua_pop(state, 1);
-        return n > 0;
+        return true;
     }
     if (type != LUA_TNIL)
         paro_recipe_raise(state, r->recipe, "%s%s: expected a pattern or a list of patterns, found "
@@ -181,6 +200,7 @@ static bool add_rules(reader *r, int table, const char *prefix, const char *key,
 
 static void read_override(reader *r, int table, const char *prefix)
 {
+    check_own_table(r, table, "overrides");
     check_keys(r, table, prefix, override_keys, sizeof override_keys / sizeof *override_keys);
     const paro_method *method = read_method(r, table, prefix, r->method);
     uint32_t bits = read_integer(r, table, prefix, "bits", PARO_PLAN_MIN_BITS, PARO_PLAN_MAX_BITS,
@@ -200,6 +220,7 @@ static void read_overrides(reader *r, int table)
         paro_recipe_raise(state, r->recipe, "overrides: expected a list of tables, found a %s",
                           lua_typename(state, type));
     if (type == LUA_TTABLE) {
+        check_own_table(r, lua_gettop(state), "overrides");
         lua_Integer n = (lua_Integer)lua_rawlen(state, -1);
         bool is_list = n > 0;
         if (!is_list) {
@@ -230,6 +251,7 @@ void paro_recipe_read_table(lua_State *state, const paro_recipe *recipe, paro_ar
     r.rules = paro_arena_array(arena, PARO_RECIPE_MAX_PATTERNS, sizeof *r.rules);
     if (r.rules == NULL)
         paro_recipe_raise(state, recipe, "out of memory");
+    check_own_table(&r, table, "the recipe");
     check_keys(&r, table, "", table_keys, sizeof table_keys / sizeof *table_keys);
     check_text(&r, table, "name");
     check_text(&r, table, "description");

@@ -82,7 +82,7 @@ static paro_plan_linear get(const paro_plan *plan, const char *name)
 static void test_empty_table_is_the_default(void **state)
 {
     (void)state;
-    paro_plan *plan = accepts("return {}");
+    paro_plan *plan = accepts("return {keep = {}, overrides = {}}");
     assert_int_equal(paro_plan_n_linears(plan), 28);
     paro_plan_linear first;
     paro_plan_get(plan, 0, &first);
@@ -197,8 +197,13 @@ static void test_tables_that_are_wrong(void **state)
     rejects("return {overrides = {{match = '*', bits = 99}}}", wrong, "overrides[1]: bits:");
     rejects("local t = {} for i = 1, 1025 do t[i] = '*' end return {linears = t}", wrong,
             "more than 1024 patterns");
-    rejects("return function(m) return {linears = m.linears} end", wrong, "linears: expected a list");
-    rejects("return function(m) return m end", wrong, "expected a table of the recipe's own");
+    rejects("return function(m) return {linears = m.linears} end", wrong,
+            "linears: expected a table of the recipe's own");
+    rejects("return function(m) return {overrides = m.linears} end", wrong,
+            "overrides: expected a table of the recipe's own");
+    rejects("return {linears = {}}", wrong, "linears: expected at least one pattern, found none");
+    rejects("return {overrides = {{match = {}}}}", wrong, "overrides[1]: match: expected at least");
+    rejects("return function(m) return m end", wrong, "the recipe: expected a table of the recipe's own");
 }
 
 static void test_chunks_that_are_wrong(void **state)

@@ -1,0 +1,1 @@
+return {name = "x", method = "rtn", bits = 3, group_size = 64, linears = {"*.q_proj", "*.{up,down}_proj"}, keep = "*.layers.0.*", overrides = {{match = "*.v_proj", bits = 8}, {match = {"*.k_proj"}, method = "keep"}}}
