@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Byte-level BPE tokenizers, read from tokenizer.json (and tokenizer_config.json where present).
+ * Byte-level BPE tokenizers, read from tokenizer.json (tokenizer_config.json is not looked at).
  * Results are those of the `tokenizers` package, token by token.
  */
 #ifndef PARO_TOKENIZER_H
@@ -32,7 +32,7 @@ int32_t paro_tokenizer_bos(const paro_tokenizer *tokenizer);
 typedef struct paro_encode_options {
     bool add_special_tokens; /* what the post-processor adds, such as a begin token */
     bool plain_text;         /* treat the spelling of special tokens in the text as ordinary text:
-                                for text of unknown origin (`tokenizers` itself does not do this) */
+                                for text of unknown origin (encode_special_tokens of `tokenizers`) */
 } paro_encode_options;
 
 /* Encodes `n_bytes` of UTF-8 (zero bytes allowed). Bytes that are not UTF-8 are read as U+FFFD, one
