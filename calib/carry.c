@@ -13,13 +13,12 @@
 #include "base/file.h"
 
 /* Wanted unless it is in the second list. */
-static const char *const wanted[] = {"*.json",   "*.jinja",  "*.txt",       "*.model",
-                                     "*.tiktoken", "*.md",   "LICENSE*",    "LICENCE*",
-                                     "NOTICE*",  "USE_POLICY*"};
+static const char *const wanted[] = {"*.json", "*.jinja",  "*.txt",    "*.model", "*.tiktoken",
+                                     "*.md",   "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*"};
 
 /* What says how the source's weights are stored, and the goldens of paro's test models. */
-static const char *const unwanted[] = {"config.json", "*.index.json", "quant_config.json",
-                                       "quantize_config.json", "golden.*", ".*"};
+static const char *const unwanted[] = {"config.json",          "*.index.json", "quant_config.json",
+                                       "quantize_config.json", "golden.*",     ".*"};
 
 static bool is_in(const char *const *patterns, size_t n, const char *name)
 {

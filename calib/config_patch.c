@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
-
 static const char *skip_space(const char *s)
 {
     return s + strspn(s, " \t\r\n");
@@ -79,7 +77,8 @@ static bool add_quantization(paro_buffer *out, bool *first, const json_t *quanti
     for (const char *line = dump; fine && line != NULL;) {
         const char *end = strchr(line, '\n');
         size_t n = end != NULL ? (size_t)(end - line) + 1 : strlen(line);
-        fine = paro_buffer_append(out, line, n) && (end == NULL || paro_buffer_append_text(out, "  "));
+        fine =
+            paro_buffer_append(out, line, n) && (end == NULL || paro_buffer_append_text(out, "  "));
         line = end != NULL ? end + 1 : NULL;
     }
     free(dump);
@@ -117,8 +116,8 @@ static bool patch(const char *text, const json_t *quantization, paro_buffer *out
     return fine && paro_buffer_append_text(out, "\n}\n");
 }
 
-paro_status paro_config_patch(paro_error *err, const char *where, const char *text,
-                              size_t n_bytes, const json_t *quantization, paro_buffer *out)
+paro_status paro_config_patch(paro_error *err, const char *where, const char *text, size_t n_bytes,
+                              const json_t *quantization, paro_buffer *out)
 {
     json_t *parsed = NULL;
     paro_status status = paro_json_parse(err, where, text, n_bytes, &parsed);

@@ -27,11 +27,11 @@ typedef struct conversion {
     const paro_format_row *format;
     const paro_observer *observer;
     const paro_sink *sink;
-    paro_map owned;      /* names of tensors that belong to linears */
-    bool declaring;      /* the first pass: nothing is computed */
-    float *w;            /* of the largest linear */
-    double *row_sums;    /* [2 * its n_out] */
-    uint64_t n_done;     /* values */
+    paro_map owned;   /* names of tensors that belong to linears */
+    bool declaring;   /* the first pass: nothing is computed */
+    float *w;         /* of the largest linear */
+    double *row_sums; /* [2 * its n_out] */
+    uint64_t n_done;  /* values */
     uint64_t n_total;
     double sum_errors;
     double max_error;
@@ -41,8 +41,8 @@ typedef struct conversion {
 enum { N_OWNED = 7 };
 static void owned_tensors(const paro_linear *linear, const paro_tensor *out[N_OWNED])
 {
-    const paro_tensor *all[N_OWNED] = {linear->weight, linear->qweight,        linear->qzeros,
-                                       linear->scales, linear->theta,          linear->pairs,
+    const paro_tensor *all[N_OWNED] = {linear->weight,        linear->qweight, linear->qzeros,
+                                       linear->scales,        linear->theta,   linear->pairs,
                                        linear->channel_scales};
     memcpy(out, all, sizeof all);
 }
@@ -159,10 +159,9 @@ static paro_status convert_alone(paro_error *err, conversion *c, const paro_tens
     bool exact = fits_f16(source, &bad);
     if (bad < source->n_values) {
         float value = 0;
-        paro_f32_from_array(&value,
-                            (const unsigned char *)source->data +
-                                bad * paro_dtype_bytes(source->dtype),
-                            source->dtype, 1);
+        paro_f32_from_array(
+            &value, (const unsigned char *)source->data + bad * paro_dtype_bytes(source->dtype),
+            source->dtype, 1);
         return paro_fail(err, PARO_STATUS_UNSUPPORTED,
                          "%s: %s: value %" PRIu64 " (in row-major order) is %g: expected at most "
                          "65504, which is F16's largest",
@@ -180,10 +179,9 @@ static paro_status convert_alone(paro_error *err, conversion *c, const paro_tens
     for (uint64_t first = 0; first < source->n_values; first += CHUNK) {
         uint64_t left = source->n_values - first;
         size_t n = left < CHUNK ? (size_t)left : CHUNK;
-        paro_f32_from_array(values,
-                            (const unsigned char *)source->data +
-                                first * paro_dtype_bytes(source->dtype),
-                            source->dtype, n);
+        paro_f32_from_array(
+            values, (const unsigned char *)source->data + first * paro_dtype_bytes(source->dtype),
+            source->dtype, n);
         paro_array_from_f32(data + first * sizeof(uint16_t), PARO_DTYPE_F16, values, n);
     }
     paro_status status = c->sink->put(err, c->sink->context, &tensor, data, n_bytes);

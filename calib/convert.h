@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * From a model and a plan to the tensors of a checkpoint, one at a time, into a file or into memory.
+ * From a model and a plan to the tensors of a checkpoint, one at a time, into a file or into
+ * memory.
  */
 #ifndef PARO_CALIB_CONVERT_H
 #define PARO_CALIB_CONVERT_H

@@ -192,11 +192,10 @@ paro_status paro_format_parse(paro_error *err, const char *name, paro_format *ou
             return PARO_STATUS_OK;
         }
         size_t length = strlen(names);
-        snprintf(names + length, sizeof names - length, "%s%s", i > 0 ? ", " : "",
-                 formats[i].name);
+        snprintf(names + length, sizeof names - length, "%s%s", i > 0 ? ", " : "", formats[i].name);
     }
-    return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
-                     "format \"%s\": expected one of %s", name, names);
+    return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "format \"%s\": expected one of %s", name,
+                     names);
 }
 
 uint32_t paro_format_group_size(const paro_plan *plan)
@@ -217,8 +216,7 @@ static bool allows_group_size(const paro_format_row *format, uint32_t group_size
     return false;
 }
 
-paro_status paro_format_check(paro_error *err, const paro_format_row *format,
-                              const paro_plan *plan)
+paro_status paro_format_check(paro_error *err, const paro_format_row *format, const paro_plan *plan)
 {
     if (format->bits == 0)
         return PARO_STATUS_OK;
@@ -240,8 +238,8 @@ paro_status paro_format_check(paro_error *err, const paro_format_row *format,
             char sizes[64] = "";
             size_t n = 0;
             for (int k = 0; k < PARO_FORMAT_MAX_GROUP_SIZES && format->group_sizes[k] != 0; k++)
-                n += (size_t)snprintf(sizes + n, sizeof sizes - n, "%s%" PRIu32,
-                                      k > 0 ? ", " : "", format->group_sizes[k]);
+                n += (size_t)snprintf(sizes + n, sizeof sizes - n, "%s%" PRIu32, k > 0 ? ", " : "",
+                                      format->group_sizes[k]);
             return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                              "format %s: %s: expected a group_size of %s, the plan has %" PRIu32
                              " (format pseudo stores any)",

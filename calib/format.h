@@ -5,9 +5,8 @@
 #ifndef PARO_CALIB_FORMAT_H
 #define PARO_CALIB_FORMAT_H
 
-#include <jansson.h>
-
 #include "base/dtype.h"
+#include "base/json.h"
 #include "calib/plan.h"
 #include "runtime/config.h"
 

@@ -55,8 +55,8 @@ static bool expand(expansion *e, const char *text)
     size_t from = open + 1;
     for (size_t i = open + 1; i <= close; i++) {
         if ((text[i] == ',' && depth == 0) || i == close) {
-            snprintf(part, sizeof part, "%.*s%.*s%s", (int)open, text, (int)(i - from),
-                     text + from, text + close + 1);
+            snprintf(part, sizeof part, "%.*s%.*s%s", (int)open, text, (int)(i - from), text + from,
+                     text + close + 1);
             if (!expand(e, part))
                 return false;
             from = i + 1;
@@ -85,14 +85,13 @@ static size_t count_alternatives(const char *text, size_t n)
             }
             depth += text[i] == '{' ? 1 : text[i] == '}' ? -1 : 0;
         }
-        total = total * sum > PARO_GLOB_MAX_ALTERNATIVES ? PARO_GLOB_MAX_ALTERNATIVES + 1
-                                                         : total * sum;
+        total =
+            total * sum > PARO_GLOB_MAX_ALTERNATIVES ? PARO_GLOB_MAX_ALTERNATIVES + 1 : total * sum;
     }
     return total;
 }
 
-paro_status paro_glob_compile(paro_error *err, paro_arena *arena, const char *text,
-                              paro_glob *out)
+paro_status paro_glob_compile(paro_error *err, paro_arena *arena, const char *text, paro_glob *out)
 {
     size_t n_bytes = strlen(text);
     if (n_bytes == 0)

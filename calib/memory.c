@@ -21,9 +21,8 @@ static paro_status sink_hide(paro_error *err, void *context, const paro_tensor *
     return paro_tensor_set_hide(err, context, source->name);
 }
 
-paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model,
-                                    const paro_plan *plan, const paro_quantize_options *options,
-                                    paro_model **out)
+paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                    const paro_quantize_options *options, paro_model **out)
 {
     static const paro_quantize_options defaults = {0};
     if (options == NULL)

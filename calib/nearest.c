@@ -104,8 +104,8 @@ void paro_nearest(char *out, size_t n_out_bytes, const char *pattern, size_t n_n
     size_t length = 0;
     out[0] = '\0';
     for (size_t k = 0; k < n && length < n_out_bytes; k++) {
-        int written = snprintf(out + length, n_out_bytes - length, "%s%s", k > 0 ? ", " : "",
-                               best[k].name);
+        int written =
+            snprintf(out + length, n_out_bytes - length, "%s%s", k > 0 ? ", " : "", best[k].name);
         length += written > 0 ? (size_t)written : 0;
     }
 }

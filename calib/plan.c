@@ -99,8 +99,8 @@ static paro_status plan_linear(paro_error *err, const paro_plan_spec *spec, paro
     return PARO_STATUS_OK;
 }
 
-paro_status paro_plan_resolve(paro_error *err, const paro_plan_spec *spec,
-                              const paro_model *model, paro_plan **out)
+paro_status paro_plan_resolve(paro_error *err, const paro_plan_spec *spec, const paro_model *model,
+                              paro_plan **out)
 {
     paro_status status = check_rules_match(err, spec, model);
     if (status != PARO_STATUS_OK)

@@ -12,11 +12,7 @@
 #include "calib/glob.h"
 #include "calib/method.h"
 
-enum {
-    PARO_PLAN_MIN_BITS = 2,
-    PARO_PLAN_MAX_BITS = 8,
-    PARO_PLAN_KEEP_BITS = 16
-};
+enum { PARO_PLAN_MIN_BITS = 2, PARO_PLAN_MAX_BITS = 8, PARO_PLAN_KEEP_BITS = 16 };
 
 /* Rules stand in order; the last one that matches a linear decides, alone. A linear that none
  * matches is kept. */
@@ -30,11 +26,11 @@ typedef struct paro_plan_rule {
 
 /* What a recipe asks for, whatever the model. */
 typedef struct paro_plan_spec {
-    const char *recipe;        /* its path or name, for messages */
-    const char *text;          /* of the file */
+    const char *recipe; /* its path or name, for messages */
+    const char *text;   /* of the file */
     size_t n_text_bytes;
-    const char *sha256;        /* of the text */
-    const char *options;       /* what was set, as JSON */
+    const char *sha256;  /* of the text */
+    const char *options; /* what was set, as JSON */
     const paro_plan_rule *rules;
     size_t n_rules;
 } paro_plan_spec;
@@ -56,7 +52,7 @@ struct paro_plan {
 };
 
 /* Copies what it needs of `spec`. */
-paro_status paro_plan_resolve(paro_error *err, const paro_plan_spec *spec,
-                              const paro_model *model, paro_plan **out);
+paro_status paro_plan_resolve(paro_error *err, const paro_plan_spec *spec, const paro_model *model,
+                              paro_plan **out);
 
 #endif

@@ -24,8 +24,8 @@ static void quantise_row(void *context, size_t row, int worker)
     const rtn_task *task = context;
     const paro_quantised *q = task->out;
     size_t n_groups = q->n_in / q->group_size;
-    paro_ref_quantise_f32(task->w + row * q->n_in, 1, q->n_in, q->group_size, q->bits,
-                          round_to_f16, q->codes + row * q->n_in, q->scales + row * n_groups,
+    paro_ref_quantise_f32(task->w + row * q->n_in, 1, q->n_in, q->group_size, q->bits, round_to_f16,
+                          q->codes + row * q->n_in, q->scales + row * n_groups,
                           q->zeros + row * n_groups);
 }
 

@@ -49,8 +49,8 @@ static paro_status add_metadata(paro_error *err, paro_shard_writer *writer, cons
 {
     paro_arena scratch = {0};
     const char *summary =
-        paro_arena_printf(&scratch, "%zu linears quantised, %zu kept, format %s",
-                          plan->n_quantised, plan->n_linears - plan->n_quantised, format->name);
+        paro_arena_printf(&scratch, "%zu linears quantised, %zu kept, format %s", plan->n_quantised,
+                          plan->n_linears - plan->n_quantised, format->name);
     if (summary == NULL)
         return paro_fail_memory(err, 128, "metadata");
     const struct {
@@ -70,8 +70,7 @@ static paro_status add_metadata(paro_error *err, paro_shard_writer *writer, cons
 
 static paro_status write_tensors(paro_error *err, const paro_model *model, const paro_plan *plan,
                                  const paro_format_row *format, const char *dir,
-                                 const paro_quantize_options *options,
-                                 paro_quantize_result *result)
+                                 const paro_quantize_options *options, paro_quantize_result *result)
 {
     paro_shard_writer *writer = NULL;
     paro_status status = paro_shard_writer_new(err, dir, options->max_shard_bytes, &writer);

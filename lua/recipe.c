@@ -5,12 +5,12 @@
 #include "lua/recipe.h"
 
 #include <ctype.h>
-#include <jansson.h>
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "calib/nearest.h"
 #include "lua/shipped.h"
 
@@ -119,8 +119,8 @@ static paro_status read_options(paro_error *err, paro_recipe *recipe, const char
             goto done;
         recipe->n_options++;
         if (json_object_set_new(json, option->key, json_string(option->value)) != 0) {
-            status = paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
-                               "option \"%s\": expected UTF-8", option->key);
+            status = paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "option \"%s\": expected UTF-8",
+                               option->key);
             goto done;
         }
     }
@@ -139,8 +139,8 @@ static int run_chunk(lua_State *state)
 {
     paro_recipe *recipe = lua_touserdata(state, 1);
     lua_pushfstring(state, "@%s", recipe->path);
-    if (luaL_loadbufferx(state, recipe->text, recipe->n_text_bytes, lua_tostring(state, -1),
-                         "t") != LUA_OK)
+    if (luaL_loadbufferx(state, recipe->text, recipe->n_text_bytes, lua_tostring(state, -1), "t") !=
+        LUA_OK)
         return lua_error(state);
     lua_call(state, 0, 1);
     int type = lua_type(state, -1);

@@ -13,8 +13,8 @@
 #include "lua/sandbox.h"
 
 enum {
-    PARO_RECIPE_MAX_BYTES = 1 << 20,    /* of a recipe's text */
-    PARO_RECIPE_MAX_PATTERNS = 1024,    /* of one recipe */
+    PARO_RECIPE_MAX_BYTES = 1 << 20, /* of a recipe's text */
+    PARO_RECIPE_MAX_PATTERNS = 1024, /* of one recipe */
     PARO_RECIPE_MAX_GROUP_SIZE = 1 << 16
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The table a recipe returns, checked and turned into rules. docs/recipes.md describes it; in short:
+ * The table a recipe returns, checked and turned into rules. docs/recipes.md describes it; in
+ * short:
  *
  *     name, description   strings, for people
  *     method              "rtn" (default) or "keep"
@@ -192,8 +193,10 @@ static bool add_rules(reader *r, int table, const char *prefix, const char *key,
         return true;
     }
     if (type != LUA_TNIL)
-        paro_recipe_raise(state, r->recipe, "%s%s: expected a pattern or a list of patterns, found "
-                          "a %s", prefix, key, lua_typename(state, type));
+        paro_recipe_raise(state, r->recipe,
+                          "%s%s: expected a pattern or a list of patterns, found "
+                          "a %s",
+                          prefix, key, lua_typename(state, type));
     lua_pop(state, 1);
     return false;
 }
@@ -203,13 +206,13 @@ static void read_override(reader *r, int table, const char *prefix)
     check_own_table(r, table, "overrides");
     check_keys(r, table, prefix, override_keys, sizeof override_keys / sizeof *override_keys);
     const paro_method *method = read_method(r, table, prefix, r->method);
-    uint32_t bits = read_integer(r, table, prefix, "bits", PARO_PLAN_MIN_BITS, PARO_PLAN_MAX_BITS,
-                                 r->bits);
-    uint32_t group_size = read_integer(r, table, prefix, "group_size", 2,
-                                       PARO_RECIPE_MAX_GROUP_SIZE, r->group_size);
+    uint32_t bits =
+        read_integer(r, table, prefix, "bits", PARO_PLAN_MIN_BITS, PARO_PLAN_MAX_BITS, r->bits);
+    uint32_t group_size =
+        read_integer(r, table, prefix, "group_size", 2, PARO_RECIPE_MAX_GROUP_SIZE, r->group_size);
     if (!add_rules(r, table, prefix, "match", method, bits, group_size))
-        paro_recipe_raise(r->state, r->recipe,
-                          "%smatch: missing (expected the pattern it is for)", prefix);
+        paro_recipe_raise(r->state, r->recipe, "%smatch: missing (expected the pattern it is for)",
+                          prefix);
 }
 
 static void read_overrides(reader *r, int table)
@@ -257,8 +260,7 @@ void paro_recipe_read_table(lua_State *state, const paro_recipe *recipe, paro_ar
     check_text(&r, table, "description");
     r.method = read_method(&r, table, "", paro_method_find("rtn"));
     r.bits = read_integer(&r, table, "", "bits", PARO_PLAN_MIN_BITS, PARO_PLAN_MAX_BITS, 4);
-    r.group_size =
-        read_integer(&r, table, "", "group_size", 2, PARO_RECIPE_MAX_GROUP_SIZE, 128);
+    r.group_size = read_integer(&r, table, "", "group_size", 2, PARO_RECIPE_MAX_GROUP_SIZE, 128);
 
     if (!add_rules(&r, table, "", "linears", r.method, r.bits, r.group_size)) {
         lua_pushliteral(state, "*");

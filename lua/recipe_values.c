@@ -223,6 +223,8 @@ void paro_recipe_check_options(lua_State *state, const paro_recipe *recipe, int 
     paro_nearest_of(nearest, sizeof nearest, unseen, n, keys);
     if (n == 0)
         paro_recipe_raise(state, recipe, "option \"%s\" is set, but the recipe takes none", unseen);
-    paro_recipe_raise(state, recipe, "option \"%s\" is set, but the recipe does not look at it "
-                      "(nearest of those it does: %s)", unseen, nearest);
+    paro_recipe_raise(state, recipe,
+                      "option \"%s\" is set, but the recipe does not look at it "
+                      "(nearest of those it does: %s)",
+                      unseen, nearest);
 }

@@ -9,6 +9,7 @@
 #include <lua.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <paro/observer.h>
 
@@ -17,6 +18,7 @@
 enum {
     PARO_SANDBOX_STRING_BYTES = 1 << 20, /* the longest string */
     PARO_SANDBOX_SECONDS = 60,           /* processor time of one sandbox; a net, see sandbox.c */
+    PARO_SANDBOX_INTERVAL = 1000,        /* instructions between two looks at the limits */
     PARO_SANDBOX_FILES = 64              /* open at a time, with allow_io */
 };
 
@@ -42,12 +44,24 @@ void paro_sandbox_free(paro_sandbox *sandbox);
 paro_status paro_sandbox_run(paro_error *err, paro_sandbox *sandbox, lua_CFunction function,
                              void *context);
 
-/* For C functions called by Lua: counts work as if so many instructions had run. Does not return
- * when that reaches the limit. */
+/* ---- for the functions that Lua calls ---- */
+
+/* Counts work as if so many instructions had run. Does not return when that reaches the limit. */
 void paro_sandbox_charge(lua_State *state, uint64_t n_instructions);
 
-/* string.find, match, gmatch and gsub that count their steps, put into the table on top of the
- * stack (strings.c). */
+const paro_observer *paro_sandbox_observer(lua_State *state);
+
+/* Files that are closed with the sandbox, at most PARO_SANDBOX_FILES: false where that many are
+ * listed; add where there is room; drop when one is closed. */
+bool paro_sandbox_has_room_for_file(lua_State *state);
+void paro_sandbox_add_file(lua_State *state, FILE *file);
+void paro_sandbox_drop_file(lua_State *state, const FILE *file);
+
+/* libraries.c: opens what sandboxed code can call. */
+void paro_sandbox_open_libraries(lua_State *state, bool allow_io);
+
+/* strings.c: string.find, match, gmatch and gsub that count their steps, put into the table on top
+ * of the stack. */
 void paro_sandbox_open_patterns(lua_State *state);
 
 #endif

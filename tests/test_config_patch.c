@@ -36,14 +36,16 @@ static void test_patch(void **state)
             false,
             "{\n  \"a\": 1e-05,\n  \"torch_dtype\": \"float16\",\n"
             "  \"b\": [1, {\"c\": \"}\\\"]\"}]\n}\n");
-    patches(" \n{ \"dtype\" :null,\"x\":-1.50,\"t\":true}\n", true,
-            "{\n  \"dtype\": \"float16\",\n  \"x\": -1.50,\n  \"t\": true,\n"
-            "  \"quantization_config\": {\n    \"quant_method\": \"awq\",\n    \"bits\": 4\n  }\n}\n");
+    patches(
+        " \n{ \"dtype\" :null,\"x\":-1.50,\"t\":true}\n", true,
+        "{\n  \"dtype\": \"float16\",\n  \"x\": -1.50,\n  \"t\": true,\n"
+        "  \"quantization_config\": {\n    \"quant_method\": \"awq\",\n    \"bits\": 4\n  }\n}\n");
     /* What the source was quantised as goes; only the outermost member is meant. */
-    patches("{\"quantization_config\": {\"bits\": 8, \"x\": [\"]\"]}, \"dtype\": \"float32\","
-            " \"n\": {\"quantization_config\": 1, \"dtype\": 2}}",
-            false,
-            "{\n  \"dtype\": \"float16\",\n  \"n\": {\"quantization_config\": 1, \"dtype\": 2}\n}\n");
+    patches(
+        "{\"quantization_config\": {\"bits\": 8, \"x\": [\"]\"]}, \"dtype\": \"float32\","
+        " \"n\": {\"quantization_config\": 1, \"dtype\": 2}}",
+        false,
+        "{\n  \"dtype\": \"float16\",\n  \"n\": {\"quantization_config\": 1, \"dtype\": 2}\n}\n");
     patches("{\"k\\\"ey\\\\\": \"v\\\\\", \"dtype\": 1}", false,
             "{\n  \"k\\\"ey\\\\\": \"v\\\\\",\n  \"dtype\": \"float16\"\n}\n");
 }

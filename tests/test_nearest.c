@@ -43,7 +43,8 @@ static void test_nearest(void **state)
 {
     (void)state;
     static const char *const keys[] = {"bits", "group_size", "linears", "keep"};
-    static const char *const names[] = {"l.0.q_proj", "l.0.up", "l.1.q_proj", "l.1.up", "l.10.k_proj"};
+    static const char *const names[] = {"l.0.q_proj", "l.0.up", "l.1.q_proj", "l.1.up",
+                                        "l.10.k_proj"};
     char out[100];
     paro_nearest_of(out, sizeof out, "bit", 4, keys);
     assert_string_equal(out, "bits, keep, linears");

@@ -48,9 +48,8 @@ static int quantise(const char *out, uint64_t die_at)
     paro_plan *plan = NULL;
     countdown c = {die_at};
     const paro_observer observer = {.context = &c, .progress = die_at_zero};
-    const paro_quantize_options options = {.overwrite = true,
-                                           .max_shard_bytes = shard_bytes,
-                                           .observer = &observer};
+    const paro_quantize_options options = {
+        .overwrite = true, .max_shard_bytes = shard_bytes, .observer = &observer};
     const paro_model_options model_options = {.n_threads = 2};
     paro_status status = paro_model_open(&err, "models/demo", &model_options, &model);
     if (status == PARO_STATUS_OK)

@@ -104,15 +104,15 @@ static void test_empty_table_is_the_default(void **state)
 static void test_last_match_decides(void **state)
 {
     (void)state;
-    paro_plan *plan = accepts(
-        "return {name = 'mixed', description = 'x', bits = 3, group_size = 64,\n"
-        "  linears = {'*.self_attn.*', '*.mlp.{up,down}_proj'},\n"
-        "  keep = '*.layers.3.*',\n"
-        "  overrides = {\n"
-        "    {match = '*.v_proj', bits = 8},\n"
-        "    {match = {'*.layers.0.*', '*.layers.3.mlp.gate_proj'}, group_size = 32},\n"
-        "    {match = '*.layers.1.*.o_proj', method = 'keep'},\n"
-        "  }}");
+    paro_plan *plan =
+        accepts("return {name = 'mixed', description = 'x', bits = 3, group_size = 64,\n"
+                "  linears = {'*.self_attn.*', '*.mlp.{up,down}_proj'},\n"
+                "  keep = '*.layers.3.*',\n"
+                "  overrides = {\n"
+                "    {match = '*.v_proj', bits = 8},\n"
+                "    {match = {'*.layers.0.*', '*.layers.3.mlp.gate_proj'}, group_size = 32},\n"
+                "    {match = '*.layers.1.*.o_proj', method = 'keep'},\n"
+                "  }}");
     paro_plan_linear l = get(plan, "model.layers.2.self_attn.q_proj");
     assert_int_equal(l.bits, 3);
     assert_int_equal(l.group_size, 64);
@@ -172,7 +172,8 @@ static void test_tables_that_are_wrong(void **state)
     const paro_status wrong = PARO_STATUS_RECIPE;
     rejects("return {bit = 4}", wrong, "unknown key \"bit\" (nearest: bits");
     rejects("return {'x'}", wrong, "expected keys that are names, found a number");
-    rejects("return {bits = 4.5}", wrong, "bits: expected an integer from 2 to 8, found number 4.5");
+    rejects("return {bits = 4.5}", wrong,
+            "bits: expected an integer from 2 to 8, found number 4.5");
     rejects("return {bits = '4'}", wrong, "bits: expected an integer from 2 to 8, found string 4");
     rejects("return {bits = 1}", wrong, "from 2 to 8, found number 1");
     rejects("return {bits = 9}", wrong, "from 2 to 8, found number 9");
@@ -203,7 +204,8 @@ static void test_tables_that_are_wrong(void **state)
             "overrides: expected a table of the recipe's own");
     rejects("return {linears = {}}", wrong, "linears: expected at least one pattern, found none");
     rejects("return {overrides = {{match = {}}}}", wrong, "overrides[1]: match: expected at least");
-    rejects("return function(m) return m end", wrong, "the recipe: expected a table of the recipe's own");
+    rejects("return function(m) return m end", wrong,
+            "the recipe: expected a table of the recipe's own");
 }
 
 static void test_chunks_that_are_wrong(void **state)
@@ -258,11 +260,11 @@ static void test_options(void **state)
     plan = NULL;
 
     const char *const unused[] = {"bit=3"};
-    assert_fails(plan_text(&err, "return function(m, o) return {bits = o.bits} end", unused, 1,
-                           &plan),
-                 PARO_STATUS_RECIPE,
-                 "option \"bit\" is set, but the recipe does not look at it (nearest of those it "
-                 "does: bits)");
+    assert_fails(
+        plan_text(&err, "return function(m, o) return {bits = o.bits} end", unused, 1, &plan),
+        PARO_STATUS_RECIPE,
+        "option \"bit\" is set, but the recipe does not look at it (nearest of those it "
+        "does: bits)");
     assert_fails(plan_text(&err, "return function() return {} end", unused, 1, &plan),
                  PARO_STATUS_RECIPE, "the recipe takes none");
     assert_fails(plan_text(&err, "return {}", unused, 1, &plan), PARO_STATUS_RECIPE,

@@ -94,9 +94,11 @@ static void test_ordinary_lua(void **state)
     gives("local f, m = load('return +') return tostring(f) .. m",
           "nil[string \"return +\"]:1: unexpected symbol near '+'");
     gives("local co = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) return b * 2 end)"
-          " return co(1) .. co(21)", "242");
+          " return co(1) .. co(21)",
+          "242");
     gives("local t = {3, 1, 2} table.sort(t, function(a, b) return a > b end)"
-          " table.insert(t, 1, 9) table.remove(t) return table.concat(t)", "932");
+          " table.insert(t, 1, 9) table.remove(t) return table.concat(t)",
+          "932");
     gives("return #table.move({1, 2, 3}, 1, 3, 2) .. select('#', table.unpack({1, 2}))", "42");
     gives("return utf8.len('h\xc3\xa9')", "2");
 }
@@ -107,7 +109,8 @@ static void test_missing_names(void **state)
     gives("local bad = {} for _, n in ipairs{'io', 'os', 'debug', 'package', 'require', 'dofile',"
           " 'loadfile', 'loadstring', 'collectgarbage', 'setmetatable', 'getmetatable', 'rawset',"
           " 'rawget', 'xpcall', 'warn'} do if _G[n] ~= nil then bad[#bad + 1] = n end end"
-          " return table.concat(bad, ' ')", "");
+          " return table.concat(bad, ' ')",
+          "");
     gives("return tostring(string.dump) .. tostring(coroutine.close)", "nilnil");
     /* Nothing but what is on the list: additions of a later Lua do not slip in. */
     gives("local n = 0 for _ in pairs(_G) do n = n + 1 end return n", "19");
@@ -138,7 +141,8 @@ static void test_endless_loops(void **state)
     hits_limit("repeat local x = 1 goto again ::again:: until false", "instructions");
     hits_limit("coroutine.wrap(function() while true do end end)()", "instructions");
     hits_limit("while true do local co = coroutine.wrap(function() local x = 0"
-               " for i = 1, 100 do x = x + i end end) co() end", "limit of");
+               " for i = 1, 100 do x = x + i end end) co() end",
+               "limit of");
 }
 
 static void test_pcall_does_not_catch_limits(void **state)
@@ -187,7 +191,8 @@ static void test_memory(void **state)
     hits_limit("local t = {} for i = 1, 200 do t[i] = string.rep(tostring(i), 1 << 18) end",
                "memory");
     hits_limit("return table.concat({('x'):rep(1 << 19), ('y'):rep(1 << 19), 'z', 'w',"
-               " ('y'):rep(1 << 19)})", "string");
+               " ('y'):rep(1 << 19)})",
+               "string");
     hits_limit("local t = {} for i = 1, 4000000 do t[i] = 0 end return #t", "memory");
     /* What is dropped is collected before the limit counts. */
     gives("for i = 1, 100 do local s = string.rep('x', 1 << 20 - 1) end return 'fine'", "fine");
@@ -226,7 +231,8 @@ static void test_time_bombs_in_c(void **state)
     hits_limit("return table.move({}, 1, math.maxinteger - 1, 2)", "instructions");
     hits_limit("return table.move({}, math.mininteger, -1, 1)", "instructions");
     hits_limit("local t = {} for i = 1, 200000 do t[i] = i end"
-               " while true do table.insert(t, 1, 0) table.remove(t, 1) end", "instructions");
+               " while true do table.insert(t, 1, 0) table.remove(t, 1) end",
+               "instructions");
     hits_limit("local t = {} for i = 1, 100000 do t[i] = -i end while true do table.sort(t) end",
                "instructions");
     hits_limit("while true do print(('x'):rep(1000)) end", "instructions");
@@ -349,12 +355,13 @@ static void test_io(void **state)
     assert_int_equal(count_open_files(), n_files + 1);
     assert_ok(run_in(&err, sandbox, "local f, m = io.open('/nonexistent/x') return m", &s));
     assert_string_equal(s.result, "/nonexistent/x: No such file or directory");
-    assert_ok(run_in(&err, sandbox, "local n = 0 for _ in pairs(io) do n = n + 1 end return n", &s));
+    assert_ok(
+        run_in(&err, sandbox, "local n = 0 for _ in pairs(io) do n = n + 1 end return n", &s));
     assert_string_equal(s.result, "2");
     assert_fails(run_in(&err, sandbox, "io.popen('true')", &s), PARO_STATUS_RECIPE, "popen");
-    assert_fails(run_in(&err, sandbox, "t = {} for i = 1, 100 do t[i] = io.open('/dev/null') end",
-                        &s),
-                 PARO_STATUS_RECIPE, "more than 64 files");
+    assert_fails(
+        run_in(&err, sandbox, "t = {} for i = 1, 100 do t[i] = io.open('/dev/null') end", &s),
+        PARO_STATUS_RECIPE, "more than 64 files");
     assert_ok(run_in(&err, sandbox, "t = nil for i = 1, 100 do io.open('/dev/null') end", &s));
     assert_fails(run_in(&err, sandbox, "io.open('/dev/zero'):read('a')", &s), PARO_STATUS_LIMIT,
                  "");

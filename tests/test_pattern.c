@@ -79,11 +79,12 @@ static void random_text(paro_rng *rng, const char *const *pieces, size_t n_piece
 static void test_same_as_lua(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"a", "b", "ab", "c", "1", " ", "(", ")", ".", "%", "-", "^"};
+    static const char *const texts[] = {"a", "b", "ab", "c", "1", " ",
+                                        "(", ")", ".",  "%", "-", "^"};
     static const char *const patterns[] = {
-        "a", "b", ".", "*", "+", "-", "?", "(", ")", "()", "%1", "%2", "%a", "%D", "%s", "%w",
-        "[ab]", "[^a]", "[a-c]", "[]]", "[^]%s]", "[", "%b()", "%b", "%f[%w]", "%f", "^", "$",
-        "%", "%.", "(.)", "(a*)", "[%a-]", "[a-]", "c"};
+        "a",      "b",  ".",  "*",  "+",    "-",    "?",     "(",    ")",      "()",   "%1",   "%2",
+        "%a",     "%D", "%s", "%w", "[ab]", "[^a]", "[a-c]", "[]]",  "[^]%s]", "[",    "%b()", "%b",
+        "%f[%w]", "%f", "^",  "$",  "%",    "%.",   "(.)",   "(a*)", "[%a-]",  "[a-]", "c"};
     static const char *const replacements[] = {"x", "%0", "%1", "%%", "%2", "%", "%z"};
     paro_error err;
     paro_sandbox *sandbox = NULL;
