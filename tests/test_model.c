@@ -179,7 +179,7 @@ static void test_info(void **state)
     paro_model_free(NULL);
     assert_fails(paro_model_open(&err, "models/none", NULL, &model), PARO_STATUS_NOT_FOUND,
                  "models/none");
-    assert_fails(paro_model_open(&err, "README.md", NULL, &model), PARO_STATUS_INVALID_ARGUMENT,
+    assert_fails(paro_model_open(&err, "models/demo/config.json", NULL, &model), PARO_STATUS_INVALID_ARGUMENT,
                  "expected a model folder");
 }
 
