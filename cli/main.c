@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * paro: finds the command, parses its options, runs it. The only file that reads the environment.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/text.h"
+
+static const paro_command *const commands[] = {&paro_command_inspect,
+                                               &paro_command_quantize,
+                                               &paro_command_eval,
+                                               &paro_command_run,
+                                               &paro_command_tokenize,
+                                               &paro_command_version,
+                                               NULL};
+
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] - 1 };
+
+/* A file that is opened later must not get the number of a closed standard stream, or it would
+ * receive what is printed. Nothing can be written to these stand-ins but on standard error. */
+static bool occupy_standard_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
+static uint64_t environment_number(const char *name, uint64_t most)
+{
+    const char *value = getenv(name);
+    uint64_t number;
+
+    return value && paro_options_number(value, &number) && number <= most ? number : 0;
+}
+
+static paro_exit usage_error(paro_console *console, const paro_command *command, const char *what)
+{
+    paro_console_error(console, "%s", what);
+    if (command)
+        paro_console_hint(console, "'paro help %s' lists what %s takes", command->name,
+                          command->name);
+    else
+        paro_console_hint(console, "'paro help' lists commands and options");
+    return PARO_EXIT_USAGE;
+}
+
+static const paro_command *find_command(paro_console *console, const char *name)
+{
+    const char *names[N_COMMANDS + 2];
+
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+        names[i] = commands[i]->name;
+    }
+    names[N_COMMANDS] = "help";
+    names[N_COMMANDS + 1] = NULL;
+    const char *nearest = paro_text_nearest(name, names);
+    if (nearest)
+        paro_console_error(console, "unknown command '%.100s'; did you mean '%s'?", name, nearest);
+    else
+        paro_console_error(console, "unknown command '%.100s'", name);
+    paro_console_hint(console, "'paro help' lists commands and options");
+    return NULL;
+}
+
+static void print_version(void)
+{
+    printf("paro %s\n", paro_version());
+}
+
+static void apply_global(paro_console *console, const paro_global_args *global)
+{
+    console->quiet = global->quiet;
+    console->verbose = global->verbose;
+    if (global->quiet)
+        console->progress.mode = PARO_PROGRESS_MODE_OFF;
+    console->n_threads =
+        (int)(global->n_threads ? global->n_threads : environment_number("PARO_THREADS", 4096));
+}
+
+/* argv[0] is the command's name; `args` holds its defaults and the global options before it. */
+static paro_exit parse_and_run(paro_console *console, const paro_command *command, int argc,
+                               char **argv, void *args)
+{
+    char message[PARO_OPTION_MESSAGE_BYTES];
+    const paro_global_args *global = args;
+    paro_arguments arguments = {.max_positional = command->max_positional};
+    paro_exit code;
+
+    if (command->has_rest)
+        arguments.rest = (paro_strings *)(void *)((char *)args + command->rest_offset);
+    const char *wrong = paro_options_parse(command->options, argc, argv, args, &arguments, message);
+    if (!wrong && !global->help && !global->version &&
+        arguments.positional.n_items < command->min_positional)
+        wrong = command->missing;
+    if (wrong) {
+        code = usage_error(console, command, wrong);
+    } else if (global->help || global->version) {
+        if (global->help)
+            paro_help_print_command(command, stdout);
+        else
+            print_version();
+        code = PARO_EXIT_DONE;
+    } else {
+        apply_global(console, global);
+        code = command->run(console, args, &arguments.positional);
+    }
+    free(arguments.positional.items);
+    paro_options_free(command->options, args);
+    return code;
+}
+
+static paro_exit run_help(paro_console *console, int argc, char **argv)
+{
+    if (argc > 2)
+        return usage_error(console, NULL, "help takes one command's name at most");
+    if (argc == 1 || strcmp(argv[1], "help") == 0) {
+        paro_help_print(commands, stdout);
+        return PARO_EXIT_DONE;
+    }
+    const paro_command *command = find_command(console, argv[1]);
+    if (!command)
+        return PARO_EXIT_USAGE;
+    paro_help_print_command(command, stdout);
+    return PARO_EXIT_DONE;
+}
+
+static paro_exit run(paro_console *console, int argc, char **argv)
+{
+    char message[PARO_OPTION_MESSAGE_BYTES];
+    paro_global_args global = {0};
+    int n_read = 1;
+    const char *wrong = paro_options_parse_global(argc, argv, &global, &n_read, message);
+
+    if (wrong)
+        return usage_error(console, NULL, wrong);
+    if (global.help || global.version) {
+        if (global.help)
+            paro_help_print(commands, stdout);
+        else
+            print_version();
+        return PARO_EXIT_DONE;
+    }
+    if (n_read >= argc)
+        return usage_error(console, NULL, "a command is missing");
+    if (strcmp(argv[n_read], "help") == 0)
+        return run_help(console, argc - n_read, argv + n_read);
+    const paro_command *command = find_command(console, argv[n_read]);
+    if (!command)
+        return PARO_EXIT_USAGE;
+    void *args = calloc(1, command->args_bytes);
+    if (!args) {
+        paro_console_error(console, "out of memory");
+        return PARO_EXIT_FAILED;
+    }
+    if (command->defaults)
+        memcpy(args, command->defaults, command->args_bytes);
+    memcpy(args, &global, sizeof global);
+    paro_exit code = parse_and_run(console, command, argc - n_read, argv + n_read, args);
+    free(args);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    const paro_environment environment = {.no_color = no_color && *no_color,
+                                          .dumb = term && strcmp(term, "dumb") == 0,
+                                          .columns =
+                                              (unsigned)environment_number("COLUMNS", 10000)};
+    paro_console console;
+
+    if (!occupy_standard_streams())
+        return PARO_EXIT_FAILED;
+    paro_interrupt_install();
+    paro_console_init(&console, &environment);
+    paro_exit code = run(&console, argc, argv);
+    paro_progress_clear(&console.progress);
+
+    /* Only here is it known whether standard output took everything. */
+    bool failed = ferror(stdout) != 0;
+    errno = 0;
+    if (fflush(stdout) != 0 || failed) {
+        paro_console_error(&console, "standard output could not be written%s%s", errno ? ": " : "",
+                           errno ? strerror(errno) : "");
+        if (code == PARO_EXIT_DONE || code == PARO_EXIT_PARTLY)
+            code = PARO_EXIT_FAILED;
+    }
+    return code;
+}
