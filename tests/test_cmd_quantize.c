@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cli/cmd_quantize.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/support.h"
+
+#include "tests/cli_process.h"
+
+typedef struct fixture {
+    char *dir, *out;
+} fixture;
+
+static int set_up(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    f->dir = test_dir_new();
+    f->out = test_path(f->dir, "out");
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture *f = *state;
+    free(f->out);
+    test_dir_remove(f->dir);
+    free(f);
+    return 0;
+}
+
+static double number(const json_t *object, const char *key)
+{
+    json_t *value = json_object_get(object, key);
+    if (!json_is_number(value))
+        fail_msg("no number '%s'", key);
+    return json_number_value(value);
+}
+
+static const char *string(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    if (!value)
+        fail_msg("no string '%s'", key);
+    return value;
+}
+
+static void test_dry_run_writes_nothing(void **state)
+{
+    fixture *f = *state;
+    process p = RUN("quantize", DEMO_MODEL, "--recipe=rtn", "--dry-run", "-o", f->out);
+    assert_exit(p, 0);
+    assert_contains(p.out, "model.layers.3.mlp.down_proj");
+    assert_contains(p.out, "28 linears to quantise, 0 to keep");
+    assert_contains(p.out, "recipe SHA-256 ");
+    assert_false(paro_path_exists(f->out));
+    process_free(&p);
+    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-n", "--output=json", "--set", "bits=3");
+    assert_exit(p, 0);
+    json_t *root = process_json(&p), *linears = json_object_get(root, "linears"), *linear;
+    size_t i;
+    assert_true(json_is_true(json_object_get(root, "dry_run")));
+    assert_true(json_is_null(json_object_get(root, "out")));
+    assert_true(json_is_null(json_object_get(root, "result")));
+    assert_int_equal(strlen(string(json_object_get(root, "recipe"), "sha256")), 64);
+    assert_int_equal(json_array_size(linears), 28);
+    json_array_foreach(linears, i, linear)
+    {
+        assert_string_equal(string(linear, "method"), "rtn");
+        assert_true(number(linear, "bits") == 3);
+        assert_true(number(linear, "n_bytes_after") < number(linear, "n_bytes_before"));
+    }
+    json_decref(root);
+    process_free(&p);
+}
+
+static void test_a_checkpoint_is_written_and_runs(void **state)
+{
+    fixture *f = *state;
+    char *command = NULL;
+    process p = RUN("quantize", DEMO_MODEL, "--recipe", "rtn", "-o", f->out);
+    assert_exit(p, 0);
+    assert_contains(p.out, "linears         28 quantised, 0 kept\n");
+    assert_contains(p.out, "format          paroquant\n");
+    assert_true(asprintf(&command, "run it: paro run %s -p", f->out) > 0);
+    assert_contains(p.err, command);
+    free(command);
+    process_free(&p);
+    p = RUN("inspect", f->out, "-o", "json");
+    assert_exit(p, 0);
+    json_t *root = process_json(&p), *model = json_object_get(root, "model");
+    assert_string_equal(string(model, "quant_method"), "paroquant");
+    assert_true(number(model, "bits") == 4);
+    assert_true(number(model, "n_parameters") == 4196608);
+    json_decref(root);
+    process_free(&p);
+    p = RUN("run", f->out, "-p", "The history", "-qn8");
+    assert_exit(p, 0);
+    assert_true(p.n_out > 8);
+    process_free(&p);
+}
+
+static void test_formats(void **state)
+{
+    fixture *f = *state;
+    static const char *const formats[] = {"awq", "pseudo"};
+    static const char *const methods[] = {"awq", "none"};
+    for (int i = 0; i < 2; i++) {
+        process p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "--format", formats[i], "-o", f->out,
+                        "--overwrite", "--output", "json");
+        assert_exit(p, 0);
+        json_t *root = process_json(&p), *result = json_object_get(root, "result");
+        assert_string_equal(string(root, "out"), f->out);
+        assert_string_equal(string(root, "format"), formats[i]);
+        assert_true(number(result, "mean_relative_error") > 0);
+        assert_true(number(result, "max_relative_error") < 0.5);
+        assert_true(number(result, "n_shards") == 1);
+        double n_bytes = number(result, "n_weight_bytes_after");
+        json_decref(root);
+        process_free(&p);
+        p = RUN("inspect", f->out, "-o", "json");
+        assert_exit(p, 0);
+        root = process_json(&p);
+        assert_string_equal(string(json_object_get(root, "model"), "quant_method"), methods[i]);
+        assert_true(number(root, "n_bytes") == n_bytes);
+        json_decref(root);
+        process_free(&p);
+    }
+}
+
+static void test_shards(void **state)
+{
+    fixture *f = *state;
+    process p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-o", f->out, "--output=json",
+                    "--max-shard-size=1.5MB");
+    assert_exit(p, 0);
+    json_t *root = process_json(&p);
+    assert_true(number(json_object_get(root, "result"), "n_shards") >= 3);
+    json_decref(root);
+    process_free(&p);
+    p = RUN("inspect", f->out);
+    assert_exit(p, 0);
+    process_free(&p);
+}
+
+static void test_what_is_there_is_not_replaced_unasked(void **state)
+{
+    fixture *f = *state;
+    process p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-o", f->out);
+    assert_exit(p, 0);
+    process_free(&p);
+    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-o", f->out);
+    assert_exit(p, 1);
+    assert_string_equal(p.out, "");
+    assert_contains(p.err, f->out);
+    assert_contains(p.err, "paro: hint: --overwrite");
+    process_free(&p);
+    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-o", f->out, "--overwrite");
+    assert_exit(p, 0);
+    process_free(&p);
+}
+
+static void test_failures(void **state)
+{
+    fixture *f = *state;
+    process p = RUN("quantize", DEMO_MODEL, "-r", "no-such-recipe", "-o", f->out);
+    assert_exit(p, 1);
+    assert_contains(p.err, "no-such-recipe");
+    assert_contains(p.err, "paro: hint: recipes that come with paro: rtn");
+    process_free(&p);
+    p = RUN("quantize", "no-such-folder", "-r", "rtn", "-o", f->out);
+    assert_exit(p, 1);
+    assert_contains(p.err, "no-such-folder");
+    process_free(&p);
+    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-o", f->out, "--set", "bits=three");
+    assert_exit(p, 1);
+    assert_contains(p.err, "bits");
+    process_free(&p);
+    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-o", f->out, "--set", "bits=3");
+    assert_exit(p, 1); /* the default format holds 4 bits only */
+    assert_false(paro_path_exists(f->out));
+    process_free(&p);
+}
+
+static void test_usage_errors(void **state)
+{
+    fixture *f = *state;
+    USAGE_ERROR("quantize needs a recipe", "quantize", DEMO_MODEL, "-o", f->out);
+    USAGE_ERROR("quantize needs a folder to write", "quantize", DEMO_MODEL, "-r", "rtn");
+    USAGE_ERROR("the folder's name is empty", "quantize", DEMO_MODEL, "-r", "rtn", "--out=");
+    USAGE_ERROR("device 'cuda' is not there", "quantize", DEMO_MODEL, "-r", "rtn", "-o", f->out,
+                "--device", "cuda");
+    USAGE_ERROR("expected KEY=VALUE, found 'bits'", "quantize", DEMO_MODEL, "-r", "rtn", "-o",
+                f->out, "--set", "bits");
+    USAGE_ERROR("'gguf' is not one of: paroquant, awq, pseudo", "quantize", DEMO_MODEL, "-r", "rtn",
+                "-o", f->out, "--format=gguf");
+    USAGE_ERROR("expected a size", "quantize", DEMO_MODEL, "-r", "rtn", "-o", f->out,
+                "--max-shard-size=big");
+    assert_false(paro_path_exists(f->out));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_dry_run_writes_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_checkpoint_is_written_and_runs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_formats, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_shards, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_there_is_not_replaced_unasked, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_usage_errors, set_up, tear_down)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

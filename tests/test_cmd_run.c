@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cli/cmd_run.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/support.h"
+
+#include "tests/cli_process.h"
+
+/* The demo model's golden prompts and what greedy decoding makes of them. */
+static void test_greedy_text_is_the_golden_one(void **state)
+{
+    (void)state;
+    json_t *golden = json_load_file(DEMO_MODEL "/golden.json", 0, NULL), *item;
+    size_t i;
+    assert_int_equal(json_array_size(golden), 3);
+    json_array_foreach(golden, i, item)
+    {
+        const char *prompt = json_string_value(json_object_get(item, "prompt"));
+        const char *text = json_string_value(json_object_get(item, "text"));
+        process p = RUN("run", DEMO_MODEL, "-o", "json", "-p", prompt, "-n", "64");
+        assert_exit(p, 0);
+        json_t *root = process_json(&p);
+        assert_string_equal(json_string_value(json_object_get(root, "text")), text);
+        assert_string_equal(json_string_value(json_object_get(root, "prompt")), prompt);
+        assert_string_equal(json_string_value(json_object_get(root, "finish")), "length");
+        assert_int_equal(json_integer_value(json_object_get(root, "n_generated")), 64);
+        assert_int_equal(json_integer_value(json_object_get(root, "n_prompt")),
+                         json_array_size(json_object_get(item, "ids")));
+        assert_true(json_real_value(json_object_get(root, "decode_tokens_per_second")) > 0);
+        json_decref(root);
+        process_free(&p);
+
+        /* As a stream it is the same, from standard input too, with a newline at its end. */
+        p = RUN_INPUT(prompt, "run", DEMO_MODEL, "-n64");
+        assert_exit(p, 0);
+        assert_int_equal(strncmp(p.out, text, strlen(text)), 0);
+        assert_int_equal(p.out[p.n_out - 1], '\n');
+        assert_true(p.n_out - strlen(text) <= 1);
+        assert_contains(p.err, "new: 64 tokens");
+        assert_contains(p.err, "finished by: length\n");
+        process_free(&p);
+    }
+    json_decref(golden);
+}
+
+static void test_seeds_reproduce(void **state)
+{
+    (void)state;
+    process a = RUN("run", DEMO_MODEL, "-p", "The", "--temperature=1", "--seed=7", "-qn40");
+    process b =
+        RUN("run", DEMO_MODEL, "-p", "The", "--temperature=1", "--seed=7", "-qn40", "--threads=1");
+    process c = RUN("run", DEMO_MODEL, "-p", "The", "--temperature=1", "--seed=8", "-qn40");
+    assert_exit(a, 0);
+    assert_exit(b, 0);
+    assert_exit(c, 0);
+    assert_string_equal(a.out, b.out);
+    assert_string_not_equal(a.out, c.out);
+    assert_string_equal(a.err, "");
+    process_free(&a);
+    process_free(&b);
+    process_free(&c);
+    a = RUN("run", DEMO_MODEL, "-p", "The", "-qn20");
+    b = RUN("run", DEMO_MODEL, "-p", "The", "-qn20", "--temperature=1", "--top-k=1");
+    assert_exit(b, 0);
+    assert_string_equal(a.out, b.out);
+    process_free(&a);
+    process_free(&b);
+}
+
+static void test_stop_strings_and_echo(void **state)
+{
+    (void)state;
+    const char *prompt = "The history of the city begins in";
+    process p = RUN("run", DEMO_MODEL, "--stop", "never there", "--stop", "and the", "-p", prompt);
+    assert_exit(p, 0);
+    assert_string_equal(p.out, " the 19th century, \n");
+    assert_contains(p.err, "finished by: stop\n");
+    process_free(&p);
+    p = RUN("run", DEMO_MODEL, "--echo", "-qn2", "-p", prompt);
+    assert_exit(p, 0);
+    assert_int_equal(strncmp(p.out, prompt, strlen(prompt)), 0);
+    assert_contains(p.out, "begins in the");
+    process_free(&p);
+}
+
+static void test_prompt_from_a_file_and_none_at_all(void **state)
+{
+    (void)state;
+    char *dir = test_dir_new(), *path = sample_text_file(dir);
+    process p = RUN("run", DEMO_MODEL, "-f", path, "-n", "3", "-o", "json");
+    assert_exit(p, 0);
+    json_t *root = process_json(&p);
+    assert_true(json_integer_value(json_object_get(root, "n_prompt")) > 500);
+    json_decref(root);
+    process_free(&p);
+    free(path);
+    test_dir_remove(dir);
+
+    p = RUN_INPUT("", "run", DEMO_MODEL, "-qn3"); /* the begin token alone */
+    assert_exit(p, 0);
+    assert_true(p.n_out > 1);
+    process_free(&p);
+}
+
+static void test_a_prompt_longer_than_the_context(void **state)
+{
+    (void)state;
+    enum { N = 20000 };
+    char *text = malloc(N + 1);
+    assert_non_null(text);
+    for (int i = 0; i < N; i++)
+        text[i] = " etaoin"[i % 7];
+    text[N] = '\0';
+    process p = RUN_INPUT(text, "run", DEMO_MODEL);
+    assert_exit(p, 1);
+    assert_string_equal(p.out, "");
+    assert_contains(p.err, "1024");
+    process_free(&p);
+    free(text);
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    process p = RUN("run", "no-such-folder", "-p", "x");
+    assert_exit(p, 1);
+    assert_contains(p.err, "no-such-folder");
+    process_free(&p);
+    p = RUN("run", DEMO_MODEL, "-f", "no-such-file");
+    assert_exit(p, 1);
+    assert_contains(p.err, "no-such-file");
+    process_free(&p);
+    USAGE_ERROR("--prompt and --file cannot both be given", "run", DEMO_MODEL, "-p", "a", "-f",
+                "b");
+    USAGE_ERROR("option '--temperature': expected a number from 0", "run", DEMO_MODEL,
+                "--temperature=-1");
+    USAGE_ERROR("option '--top-p': expected a number from 0 to 1", "run", DEMO_MODEL,
+                "--top-p=1.5");
+    USAGE_ERROR("unexpected argument 'text'", "run", DEMO_MODEL, "text");
+}
+
+/* The reader goes away in the middle: an error, at once, not a signal. */
+static void test_a_closed_pipe_ends_the_stream(void **state)
+{
+    (void)state;
+    static const char *const args[] = {"run", DEMO_MODEL, "-p",           "The",
+                                       "-n",  "0",        "--ignore-eos", NULL};
+    int ends[2], null = open("/dev/null", O_RDONLY), err = process_temporary_file();
+    size_t n_bytes;
+    char byte;
+    assert_int_equal(pipe(ends), 0);
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    pid_t pid = process_start(args, null, ends[1], err);
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    close(ends[0]);
+    assert_int_equal(process_wait(pid), 1);
+    char *text = process_read_all(err, &n_bytes);
+    assert_contains(text, "standard output could not be written: Broken pipe\n");
+    free(text);
+    close(null);
+}
+
+static void test_an_interrupt_keeps_what_was_written(void **state)
+{
+    (void)state;
+    static const char *const args[] = {"run", DEMO_MODEL, "-p",           "The",
+                                       "-n",  "0",        "--ignore-eos", NULL};
+    int ends[2], null = open("/dev/null", O_RDONLY), err = process_temporary_file();
+    size_t n_bytes;
+    char bytes[4096];
+    assert_int_equal(pipe(ends), 0);
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    pid_t pid = process_start(args, null, ends[1], err);
+    close(ends[1]);
+    assert_int_equal(read(ends[0], bytes, 1), 1);
+    kill(pid, SIGINT);
+    while (read(ends[0], bytes, sizeof bytes) > 0)
+        continue;
+    assert_int_equal(process_wait(pid), 130);
+    char *text = process_read_all(err, &n_bytes);
+    assert_contains(text, "finished by: cancelled\n");
+    assert_contains(text, "paro: error: interrupted\n");
+    free(text);
+    close(ends[0]);
+    close(null);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_greedy_text_is_the_golden_one),
+                                       cmocka_unit_test(test_seeds_reproduce),
+                                       cmocka_unit_test(test_stop_strings_and_echo),
+                                       cmocka_unit_test(test_prompt_from_a_file_and_none_at_all),
+                                       cmocka_unit_test(test_a_prompt_longer_than_the_context),
+                                       cmocka_unit_test(test_failures),
+                                       cmocka_unit_test(test_a_closed_pipe_ends_the_stream),
+                                       cmocka_unit_test(test_an_interrupt_keeps_what_was_written)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
