@@ -1,0 +1,191 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# The demo: a small trained model is quantised to 4 and to 3 bits, what was lost is measured on text
+# it never saw, and each version continues the same sentence.
+#
+#     scripts/demo.sh BUILD_DIR
+#
+# Needs the built paro and models/demo, nothing else. The texts are the fortune files of the Debian
+# packages fortunes-min and fortunes; where they are missing the model writes its own. Everything
+# made stays in BUILD_DIR/demo.
+set -Eeuo pipefail
+cd "$(dirname "$0")/.."
+
+build=${1:?usage: scripts/demo.sh BUILD_DIR}
+paro=$build/paro
+model=models/demo
+work=$build/demo
+fortunes=${PARO_FORTUNES:-/usr/share/games/fortunes}
+prompt='"I do not know," said the old man,'
+max_tokens=40960
+
+# Split by file: a saying is in one of them only. RTN needs no calibration text; methods that learn
+# from activations do.
+test_files=(literature science wisdom)
+calibration_files=(riddles fortunes people work computers)
+
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$'\e[1m' plain=$'\e[0m'
+fi
+
+fail() {
+    echo "demo: FAILED: $*" >&2
+    exit 1
+}
+trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
+
+heading() {
+    printf '\n%s%s%s\n\n' "$bold" "$*" "$plain"
+}
+
+# Shows a command as one would type it.
+show() {
+    local word line='  $'
+    for word in "$@"; do
+        case $word in
+            *[!A-Za-z0-9_./=-]*) line+=" '$word'" ;;
+            *) line+=" $word" ;;
+        esac
+    done
+    printf '%s\n' "$line"
+}
+
+# Runs a command that prints JSON, into FILE; shows both.
+into() { # FILE COMMAND...
+    local file=$1
+    shift
+    show "$@" --output=json | tr -d '\n'
+    printf ' > %s\n' "$file"
+    "$@" --output=json >"$file"
+}
+
+# The first number called KEY in a JSON file that paro printed, one value a line.
+number() { # FILE KEY
+    local value
+    value=$(sed -n "s/^ *\"$2\": \([-+0-9.eE]*\),\{0,1\}\$/\1/p" "$1" | head -n 1)
+    [ -n "$value" ] || fail "no number \"$2\" in $1"
+    printf '%s' "$value"
+}
+
+report_text() { # FILE ORIGIN
+    printf '  %-34s %7d bytes  %s\n' "$1" "$(wc -c <"$1")" "$2"
+}
+
+# Joins fortune files, an empty line between sayings; false where none of them is there.
+collect() { # OUT NAME...
+    local out=$1 name found=()
+    shift
+    for name in "$@"; do
+        if [ -r "$fortunes/$name" ]; then
+            found+=("$fortunes/$name")
+        fi
+    done
+    [ ${#found[@]} -gt 0 ] || return 1
+    # A character, a backspace: print shops' underlining.
+    LC_ALL=C awk '/^%$/ { print ""; next } { gsub(/.\010|\r/, ""); print }' "${found[@]}" >"$out"
+    report_text "$out" "fortunes: ${found[*]##*/}"
+}
+
+sample() { # OUT FIRST_SEED LAST_SEED
+    local seed
+    : >"$1"
+    for seed in $(seq "$2" "$3"); do
+        "$paro" run "$model" --prompt= --quiet --temperature=1 --seed="$seed" --tokens=800 \
+            --ignore-eos >>"$1"
+    done
+    report_text "$1" "written by the model, seeds $2 to $3"
+}
+
+row() { # NAME EVAL_JSON PERPLEXITY_KEY FILE_BYTES LINEAR_BYTES
+    local kl='-' p99='-' same='-' ppl
+    ppl=$(number "$2" "$3")
+    if [ "$3" = perplexity ]; then
+        kl=$(number "$2" kl_mean)
+        p99=$(number "$2" kl_p99)
+        same=$(number "$2" same_top)
+    fi
+    awk -v name="$1" -v ppl="$ppl" -v kl="$kl" -v p99="$p99" -v same="$same" -v file="$4" \
+        -v linears="$5" 'BEGIN {
+            if (kl != "-") {
+                kl = sprintf("%.4f", kl); p99 = sprintf("%.4f", p99)
+                same = sprintf("%.1f %%", 100 * same)
+            }
+            printf "  %-12s  %10.4f  %8s  %8s  %8s  %8s  %8s\n", name, ppl, kl, p99, same,
+                   sprintf("%.2f MB", linears / 1e6), sprintf("%.2f MB", file / 1e6)
+        }'
+}
+
+[ -x "$paro" ] || fail "$paro is not there: run make build"
+[ -r "$model/model.safetensors" ] || fail "$model is not there"
+mkdir -p "$work"
+
+heading "1. A model: $model"
+"$paro" version | sed 's/^/  /'
+"$paro" inspect "$model" >"$work/inspect.txt"
+sed -n '/^$/q; s/^/  /p' "$work/inspect.txt"
+
+heading "2. Texts"
+if ! { collect "$work/test.txt" "${test_files[@]}" &&
+    collect "$work/calibration.txt" "${calibration_files[@]}"; }; then
+    echo "  No fortune files in $fortunes (packages fortunes-min and fortunes): the model writes"
+    echo "  the texts itself, which makes perplexities lower than on any other text."
+    sample "$work/test.txt" 1 16
+    sample "$work/calibration.txt" 101 104
+fi
+echo "  Round to nearest, used below, needs no calibration text."
+
+heading "3. Quantise: round to nearest, groups of 128"
+echo "  4 bits, packed as it will run; 3 bits, stored dequantised as 16 bits to see the loss."
+into "$work/quantize-4.json" "$paro" quantize "$model" --recipe=rtn --out="$work/rtn4" \
+    --overwrite --quiet
+into "$work/quantize-3.json" "$paro" quantize "$model" --recipe=rtn --set=bits=3 --format=pseudo \
+    --out="$work/rtn3" --overwrite --quiet
+
+heading "4. Measure: windows of 512 tokens, the first $max_tokens tokens of the test text"
+for bits in 4 3; do
+    into "$work/eval-$bits.json" "$paro" eval "$work/rtn$bits" --text="$work/test.txt" \
+        --against="$model" --max-tokens="$max_tokens"
+done
+echo
+{
+    printf '  %-12s  %10s  %8s  %8s  %8s  %8s  %8s\n' weights perplexity 'KL mean' 'KL p99' \
+        'same top' linears 'in files' ------------ ---------- -------- -------- -------- -------- \
+        --------
+    row "16 bits" "$work/eval-4.json" reference_perplexity \
+        "$(number "$work/quantize-4.json" n_weight_bytes_before)" \
+        "$(number "$work/quantize-4.json" n_bytes_before)"
+    for bits in 4 3; do
+        row "RTN, $bits bits" "$work/eval-$bits.json" perplexity \
+            "$(number "$work/quantize-$bits.json" n_weight_bytes_after)" \
+            "$(number "$work/quantize-$bits.json" n_bytes_after)"
+    done
+} | tee "$work/table.txt"
+cat <<'END'
+
+  KL: divergence from the 16-bit model in nats a token. Same top: how often both find the same
+  token likeliest. Linears: packed, with scales and zero points. In files: all tensors as written
+  (embeddings stay 16 bits; rotation tensors are included; 3 bits are stored as 16).
+END
+
+heading "5. Let each continue: $prompt"
+for version in "16 bits:$model" "4 bits:$work/rtn4" "3 bits:$work/rtn3"; do
+    dir=${version#*:}
+    name=${version%%:*}
+    "$paro" run "$dir" --prompt="$prompt" --tokens=60 --temperature=0.7 --seed=1 --quiet \
+        >"$work/text.txt"
+    [ -s "$work/text.txt" ] || fail "paro run $dir wrote nothing"
+    printf '  %s%s%s\n' "$bold" "$name" "$plain"
+    tr '\n' ' ' <"$work/text.txt" | fold -s -w 88 | sed 's/^/    /'
+    printf '\n\n'
+done
+
+heading "The same with a model of your own (a folder from Hugging Face: Llama, Qwen3)"
+cat <<END
+  $paro quantize MODEL --recipe=rtn --out=OUT
+  $paro eval OUT --text=FILE --against=MODEL
+  $paro run OUT --prompt='Once upon a time'
+
+Done in $SECONDS s. Everything made is in $work; the table is $work/table.txt.
+END
