@@ -24,15 +24,15 @@ typedef struct node {
     unsigned char byte;
 } node;
 
-struct paro_matcher {
-    paro_matcher_token *tokens;
+struct paro_token_matcher {
+    paro_token_entry *tokens;
     size_t n_tokens;
     node *nodes;
     size_t n_nodes;
     bool begins[256]; /* whether a text begins with this byte */
 };
 
-static uint32_t find_child(const paro_matcher *matcher, uint32_t parent, unsigned char byte)
+static uint32_t find_child(const paro_token_matcher *matcher, uint32_t parent, unsigned char byte)
 {
     uint32_t at = matcher->nodes[parent].child;
 
@@ -41,9 +41,9 @@ static uint32_t find_child(const paro_matcher *matcher, uint32_t parent, unsigne
     return at;
 }
 
-static void add_token(paro_matcher *matcher, uint32_t token)
+static void add_token(paro_token_matcher *matcher, uint32_t token)
 {
-    const paro_matcher_token *added = &matcher->tokens[token];
+    const paro_token_entry *added = &matcher->tokens[token];
     uint32_t at = ROOT;
 
     matcher->begins[(unsigned char)added->text[0]] = true;
@@ -63,10 +63,10 @@ static void add_token(paro_matcher *matcher, uint32_t token)
         matcher->nodes[at].token = token;
 }
 
-paro_status paro_matcher_new(paro_error *err, const paro_matcher_token *tokens, size_t n_tokens,
-                             paro_matcher **out)
+paro_status paro_token_matcher_new(paro_error *err, const paro_token_entry *tokens, size_t n_tokens,
+                                   paro_token_matcher **out)
 {
-    paro_matcher *matcher = calloc(1, sizeof(*matcher));
+    paro_token_matcher *matcher = calloc(1, sizeof(*matcher));
     size_t n_nodes = 1;
 
     for (size_t i = 0; i < n_tokens; i++)
@@ -80,7 +80,7 @@ paro_status paro_matcher_new(paro_error *err, const paro_matcher_token *tokens, 
         matcher->nodes = malloc(n_nodes * sizeof(*matcher->nodes));
     }
     if (matcher == NULL || matcher->tokens == NULL || matcher->nodes == NULL) {
-        paro_matcher_free(matcher);
+        paro_token_matcher_free(matcher);
         return paro_fail_memory(err, n_nodes * sizeof(node), "the added tokens");
     }
     if (n_tokens > 0)
@@ -96,7 +96,7 @@ paro_status paro_matcher_new(paro_error *err, const paro_matcher_token *tokens, 
     return PARO_STATUS_OK;
 }
 
-void paro_matcher_free(paro_matcher *matcher)
+void paro_token_matcher_free(paro_token_matcher *matcher)
 {
     if (matcher == NULL)
         return;
@@ -106,8 +106,8 @@ void paro_matcher_free(paro_matcher *matcher)
 }
 
 /* The next match at or after `from`: its token and [*start, *end). NULL where there is none. */
-static const paro_matcher_token *find(const paro_matcher *matcher, const char *text, size_t n_bytes,
-                                      size_t from, size_t *start, size_t *end)
+static const paro_token_entry *find(const paro_token_matcher *matcher, const char *text,
+                                    size_t n_bytes, size_t from, size_t *start, size_t *end)
 {
     for (size_t at = from; at < n_bytes; at++) {
         uint32_t found = NONE;
@@ -188,12 +188,13 @@ static size_t strip_right(const char *text, size_t n_bytes, size_t end)
 /* The order of the checks, and what a token does whose stripped space reaches into the next one,
  * are those of `tokenizers`: the search goes on after the token itself, and what follows is handed
  * over from where the last piece ended. */
-paro_status paro_matcher_split(paro_error *err, const paro_matcher *matcher, const char *text,
-                               size_t n_bytes, bool plain, paro_piece_fn *piece, void *context)
+paro_status paro_token_matcher_split(paro_error *err, const paro_token_matcher *matcher,
+                                     const char *text, size_t n_bytes, bool plain,
+                                     paro_piece_fn *piece, void *context)
 {
     size_t done = 0; /* end of the last piece */
     size_t from = 0;
-    const paro_matcher_token *token;
+    const paro_token_entry *token;
     size_t start;
     size_t end;
     paro_status status = PARO_STATUS_OK;

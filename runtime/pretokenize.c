@@ -20,10 +20,10 @@
 
 #include "base/buffer.h"
 #include "base/utf8.h"
-#include "runtime/pattern.h"
+#include "runtime/regex.h"
 
 enum {
-    FIRST_LIMIT = 4096,
+    FIRST_LIMIT = 256,
     LIMIT_FACTOR = 16,
     BUDGET_PER_BYTE = 1024,
     BUDGET_MIN = 8 << 20,
@@ -70,9 +70,9 @@ static paro_status compile(paro_error *err, const paro_split_spec *spec, stage *
         return paro_fail_memory(err, 0, "a pattern");
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     if (spec->literal)
-        status = paro_pattern_quote(err, spec->pattern, spec->n_bytes, &pattern);
+        status = paro_regex_quote(err, spec->pattern, spec->n_bytes, &pattern);
     else
-        status = paro_pattern_rewrite(err, spec->where, spec->pattern, spec->n_bytes, &pattern);
+        status = paro_regex_rewrite(err, spec->where, spec->pattern, spec->n_bytes, &pattern);
     if (status != PARO_STATUS_OK)
         goto done;
 
@@ -82,7 +82,7 @@ static paro_status compile(paro_error *err, const paro_split_spec *spec, stage *
     if (out->code == NULL) {
         char reason[128];
 
-        if (error == PCRE2_ERROR_NOMEMORY) {
+        if (error == PCRE2_ERROR_NOMEMORY || error == PCRE2_ERROR_HEAP_FAILED) {
             status = paro_fail_memory(err, pattern.n_bytes, "a pattern");
             goto done;
         }

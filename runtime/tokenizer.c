@@ -106,13 +106,13 @@ static paro_status add_tokens(paro_error *err, paro_tokenizer *tokenizer,
  * `tokenizers`, special tokens come first where two are equal in normal form. */
 static paro_status build_matcher(paro_error *err, const paro_tokenizer *tokenizer,
                                  const paro_tokenizer_spec *spec, bool normalized,
-                                 paro_matcher **out)
+                                 paro_token_matcher **out)
 {
     paro_arena arena = {0};
     paro_buffer buffers[2] = {{0}, {0}};
     paro_status status = PARO_STATUS_OK;
     size_t n = 0;
-    paro_matcher_token *tokens = paro_arena_array(&arena, spec->n_added, sizeof(*tokens));
+    paro_token_entry *tokens = paro_arena_array(&arena, spec->n_added, sizeof(*tokens));
 
     if (tokens == NULL) {
         status = paro_fail_memory(err, spec->n_added * sizeof(*tokens), "the added tokens");
@@ -136,16 +136,16 @@ static paro_status build_matcher(paro_error *err, const paro_tokenizer *tokenize
                     goto done;
                 }
             }
-            tokens[n++] = (paro_matcher_token){.text = text,
-                                               .n_bytes = n_bytes,
-                                               .id = added->id,
-                                               .single_word = added->single_word,
-                                               .lstrip = added->lstrip,
-                                               .rstrip = added->rstrip,
-                                               .special = added->special};
+            tokens[n++] = (paro_token_entry){.text = text,
+                                             .n_bytes = n_bytes,
+                                             .id = added->id,
+                                             .single_word = added->single_word,
+                                             .lstrip = added->lstrip,
+                                             .rstrip = added->rstrip,
+                                             .special = added->special};
         }
     }
-    status = paro_matcher_new(err, tokens, n, out);
+    status = paro_token_matcher_new(err, tokens, n, out);
 done:
     paro_buffer_free(&buffers[0]);
     paro_buffer_free(&buffers[1]);
@@ -235,8 +235,8 @@ void paro_tokenizer_free(paro_tokenizer *tokenizer)
         return;
     paro_bpe_free(tokenizer->bpe);
     paro_pretokenizer_free(tokenizer->pretokenizer);
-    paro_matcher_free(tokenizer->raw);
-    paro_matcher_free(tokenizer->normalized);
+    paro_token_matcher_free(tokenizer->raw);
+    paro_token_matcher_free(tokenizer->normalized);
     paro_arena_release(&tokenizer->arena);
     free(tokenizer);
 }
@@ -290,8 +290,8 @@ static paro_status take_raw_piece(paro_error *err, void *context, const char *te
     status = normalize(err, e->tokenizer, text, n_bytes, e->normal, &text, &n_bytes);
     if (status != PARO_STATUS_OK)
         return status;
-    return paro_matcher_split(err, e->tokenizer->normalized, text, n_bytes, e->plain,
-                              take_normal_piece, e);
+    return paro_token_matcher_split(err, e->tokenizer->normalized, text, n_bytes, e->plain,
+                                    take_normal_piece, e);
 }
 
 static paro_status append_all(paro_error *err, paro_bpe_run *bpe, const uint32_t *ids, size_t n)
@@ -326,8 +326,8 @@ paro_status paro_tokenizer_encode(paro_error *err, const paro_tokenizer *tokeniz
     if (status == PARO_STATUS_OK && chosen.add_special_tokens)
         status = append_all(err, e.bpe, tokenizer->prefix, tokenizer->n_prefix);
     if (status == PARO_STATUS_OK && n_bytes > 0)
-        status =
-            paro_matcher_split(err, tokenizer->raw, text, n_bytes, e.plain, take_raw_piece, &e);
+        status = paro_token_matcher_split(err, tokenizer->raw, text, n_bytes, e.plain,
+                                          take_raw_piece, &e);
     if (status == PARO_STATUS_OK && chosen.add_special_tokens)
         status = append_all(err, e.bpe, tokenizer->suffix, tokenizer->n_suffix);
     if (status == PARO_STATUS_OK)

@@ -23,8 +23,8 @@ struct paro_tokenizer {
     uint32_t n_ids;
     paro_bpe *bpe;
     paro_pretokenizer *pretokenizer;
-    paro_matcher *raw;        /* added tokens to be found before normalisation */
-    paro_matcher *normalized; /* and after it; these are normalised themselves */
+    paro_token_matcher *raw;        /* added tokens to be found before normalisation */
+    paro_token_matcher *normalized; /* and after it; these are normalised themselves */
     paro_normal_form normalizers[PARO_MAX_STAGES];
     size_t n_normalizers;
     uint32_t prefix[PARO_MAX_TEMPLATE];

@@ -254,6 +254,19 @@ static paro_status visit_decoder(paro_error *err, const char *where, const char 
     return PARO_STATUS_OK;
 }
 
+static bool is_token(const paro_tokenizer_spec *spec, json_int_t id)
+{
+    if (id < 0 || id >= spec->n_ids)
+        return false;
+    if (spec->tokens[id].text != NULL)
+        return true;
+    for (size_t i = 0; i < spec->n_added; i++) {
+        if (spec->added[i].id == id)
+            return true;
+    }
+    return false;
+}
+
 /* Appends the "ids" of the template's special token `name` to ids [*n]. */
 static paro_status add_special(paro_error *err, const char *where, const json_t *specials,
                                const char *name, const paro_tokenizer_spec *spec, uint32_t *ids,
@@ -269,10 +282,10 @@ static paro_status add_special(paro_error *err, const char *where, const json_t 
         const json_t *value = json_array_get(list, i);
         json_int_t id = json_integer_value(value);
 
-        if (!json_is_integer(value) || id < 0 || id >= spec->n_ids)
+        if (!json_is_integer(value) || !is_token(spec, id))
             return paro_fail(err, PARO_STATUS_FORMAT,
-                             "%s: special_tokens[\"%.64s\"].ids[%zu]: expected an id below %u",
-                             where, name, i, (unsigned)spec->n_ids);
+                             "%s: special_tokens[\"%.64s\"].ids[%zu]: expected the id of a token",
+                             where, name, i);
         if (*n == PARO_MAX_TEMPLATE)
             return paro_fail(err, PARO_STATUS_LIMIT, "%s: more than %d special tokens on one side",
                              where, PARO_MAX_TEMPLATE);

@@ -14,7 +14,7 @@
 #include "base/json.h"
 
 enum {
-    PARO_MAX_TOKEN_IDS = 1 << 22, /* far above any vocabulary; keeps tables small */
+    PARO_MAX_TOKEN_IDS = 1 << 21, /* far above any vocabulary; keeps tables small */
     PARO_MAX_ADDED_BYTES = 4096,  /* of one added token's text */
     PARO_MAX_STAGES = 32,         /* normalizers, pre-tokenizers */
     PARO_MAX_TEMPLATE = 64        /* ids a post-processor may add on each side */

@@ -3,8 +3,8 @@
  * Regular expressions as tokenizer.json writes them (Oniguruma, Ruby syntax, UTF-8), rewritten so
  * that PCRE2 means the same by them.
  */
-#ifndef PARO_RUNTIME_PATTERN_H
-#define PARO_RUNTIME_PATTERN_H
+#ifndef PARO_RUNTIME_REGEX_H
+#define PARO_RUNTIME_REGEX_H
 
 #include <stddef.h>
 
@@ -15,10 +15,10 @@
  * line feed as the only newline. It has no capturing groups. PARO_STATUS_UNSUPPORTED names a
  * construct that is not handled; what is plainly wrong may be left for PCRE2 to find. `where` for
  * messages. */
-paro_status paro_pattern_rewrite(paro_error *err, const char *where, const char *pattern,
-                                 size_t n_bytes, paro_buffer *out);
+paro_status paro_regex_rewrite(paro_error *err, const char *where, const char *pattern,
+                               size_t n_bytes, paro_buffer *out);
 
 /* The same for a text that is to be found as it is. */
-paro_status paro_pattern_quote(paro_error *err, const char *text, size_t n_bytes, paro_buffer *out);
+paro_status paro_regex_quote(paro_error *err, const char *text, size_t n_bytes, paro_buffer *out);
 
 #endif

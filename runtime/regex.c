@@ -23,7 +23,7 @@
  * Letters, digits and marks that Unicode gained after the version PCRE2 knows are added from
  * unicode_supplement.h, so that results do not depend on the installed PCRE2.
  */
-#include "runtime/pattern.h"
+#include "runtime/regex.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -457,8 +457,8 @@ static paro_status rewrite_interval(rewriter *r)
     return PARO_STATUS_OK;
 }
 
-paro_status paro_pattern_rewrite(paro_error *err, const char *where, const char *pattern,
-                                 size_t n_bytes, paro_buffer *out)
+paro_status paro_regex_rewrite(paro_error *err, const char *where, const char *pattern,
+                               size_t n_bytes, paro_buffer *out)
 {
     rewriter r = {.err = err, .where = where, .text = pattern, .n_bytes = n_bytes, .out = out};
     paro_status status = PARO_STATUS_OK;
@@ -505,7 +505,7 @@ paro_status paro_pattern_rewrite(paro_error *err, const char *where, const char 
     return status;
 }
 
-paro_status paro_pattern_quote(paro_error *err, const char *text, size_t n_bytes, paro_buffer *out)
+paro_status paro_regex_quote(paro_error *err, const char *text, size_t n_bytes, paro_buffer *out)
 {
     rewriter r = {.err = err, .where = "", .text = text, .n_bytes = n_bytes, .out = out};
     paro_status status = PARO_STATUS_OK;
