@@ -260,7 +260,11 @@ static size_t add_cases(bench_case *cases, const memory *m, const char *isa)
 static void parse(int argc, char **argv, options *o)
 {
     *o = (options){.n_threads = 0, .n_rounds = 7, .n_gib = 1, .n_rows = 1};
-    for (int i = 1; i + 1 < argc; i += 2) {
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 == argc) {
+            fprintf(stderr, "bench_cpu_linear: %s: expected an option and its value\n", argv[i]);
+            exit(2);
+        }
         size_t value = strtoul(argv[i + 1], NULL, 10);
         if (strcmp(argv[i], "--threads") == 0)
             o->n_threads = value;
