@@ -116,6 +116,8 @@ static paro_exit parse_and_run(paro_console *console, const paro_command *comman
     }
     free(arguments.positional.items);
     paro_options_free(command->options, args);
+    if (arguments.rest) /* where it is no option's list too: else it is empty by now */
+        free(arguments.rest->items);
     return code;
 }
 
