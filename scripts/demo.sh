@@ -7,8 +7,8 @@
 #     scripts/demo.sh BUILD_DIR
 #
 # Needs the built paro and models/demo, nothing else. The texts are the fortune files of the Debian
-# packages fortunes-min and fortunes; where they are missing the model writes its own. Everything
-# made stays in BUILD_DIR/demo.
+# packages fortunes-min and fortunes (or of the folder PARO_FORTUNES); where they are missing the model
+# writes its own. Everything made stays in BUILD_DIR/demo.
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
@@ -64,7 +64,7 @@ into() { # FILE COMMAND...
 # The first number called KEY in a JSON file that paro printed, one value a line.
 number() { # FILE KEY
     local value
-    value=$(sed -n "s/^ *\"$2\": \([-+0-9.eE]*\),\{0,1\}\$/\1/p" "$1" | head -n 1)
+    value=$(sed -n "/^ *\"$2\": [-+0-9.eE]*,\{0,1\}\$/ { s/.*: \([^,]*\).*/\1/p; q }" "$1")
     [ -n "$value" ] || fail "no number \"$2\" in $1"
     printf '%s' "$value"
 }
@@ -84,7 +84,8 @@ collect() { # OUT NAME...
     done
     [ ${#found[@]} -gt 0 ] || return 1
     # A character, a backspace: print shops' underlining.
-    LC_ALL=C awk '/^%$/ { print ""; next } { gsub(/.\010|\r/, ""); print }' "${found[@]}" >"$out"
+    LC_ALL=C awk '/^%$/ { print ""; next } { gsub(/.\010|\r/, ""); print }' "${found[@]}" >"$out" ||
+        fail "cannot join ${found[*]}"
     report_text "$out" "fortunes: ${found[*]##*/}"
 }
 
@@ -98,16 +99,18 @@ sample() { # OUT FIRST_SEED LAST_SEED
     report_text "$1" "written by the model, seeds $2 to $3"
 }
 
-row() { # NAME EVAL_JSON PERPLEXITY_KEY FILE_BYTES LINEAR_BYTES
-    local kl='-' p99='-' same='-' ppl
+row() { # NAME EVAL_JSON PERPLEXITY_KEY QUANTIZE_JSON before|after
+    local ppl file linears kl='-' p99='-' same='-'
     ppl=$(number "$2" "$3")
+    file=$(number "$4" "n_weight_bytes_$5")
+    linears=$(number "$4" "n_bytes_$5")
     if [ "$3" = perplexity ]; then
         kl=$(number "$2" kl_mean)
         p99=$(number "$2" kl_p99)
         same=$(number "$2" same_top)
     fi
-    awk -v name="$1" -v ppl="$ppl" -v kl="$kl" -v p99="$p99" -v same="$same" -v file="$4" \
-        -v linears="$5" 'BEGIN {
+    awk -v name="$1" -v ppl="$ppl" -v kl="$kl" -v p99="$p99" -v same="$same" -v file="$file" \
+        -v linears="$linears" 'BEGIN {
             if (kl != "-") {
                 kl = sprintf("%.4f", kl); p99 = sprintf("%.4f", p99)
                 same = sprintf("%.1f %%", 100 * same)
@@ -143,7 +146,7 @@ into "$work/quantize-4.json" "$paro" quantize "$model" --recipe=rtn --out="$work
 into "$work/quantize-3.json" "$paro" quantize "$model" --recipe=rtn --set=bits=3 --format=pseudo \
     --out="$work/rtn3" --overwrite --quiet
 
-heading "4. Measure: windows of 512 tokens, the first $max_tokens tokens of the test text"
+heading "4. Measure: windows of 512 tokens, at most $max_tokens tokens of the test text"
 for bits in 4 3; do
     into "$work/eval-$bits.json" "$paro" eval "$work/rtn$bits" --text="$work/test.txt" \
         --against="$model" --max-tokens="$max_tokens"
@@ -153,13 +156,9 @@ echo
     printf '  %-12s  %10s  %8s  %8s  %8s  %8s  %8s\n' weights perplexity 'KL mean' 'KL p99' \
         'same top' linears 'in files' ------------ ---------- -------- -------- -------- -------- \
         --------
-    row "16 bits" "$work/eval-4.json" reference_perplexity \
-        "$(number "$work/quantize-4.json" n_weight_bytes_before)" \
-        "$(number "$work/quantize-4.json" n_bytes_before)"
+    row "16 bits" "$work/eval-4.json" reference_perplexity "$work/quantize-4.json" before
     for bits in 4 3; do
-        row "RTN, $bits bits" "$work/eval-$bits.json" perplexity \
-            "$(number "$work/quantize-$bits.json" n_weight_bytes_after)" \
-            "$(number "$work/quantize-$bits.json" n_bytes_after)"
+        row "RTN, $bits bits" "$work/eval-$bits.json" perplexity "$work/quantize-$bits.json" after
     done
 } | tee "$work/table.txt"
 cat <<'END'
