@@ -71,7 +71,7 @@ static paro_status scratch_alloc(paro_error *err, product *p, const paro_pool *p
     p->scratch_count = count_each;
     p->scratch = floats_alloc((size_t)paro_pool_n_threads(pool), count_each);
     if (!p->scratch)
-        return paro_fail_memory(err, count_each, "a linear's scratch");
+        return paro_fail_memory(err, count_each * sizeof(float), "a linear's scratch");
     return PARO_STATUS_OK;
 }
 
