@@ -45,7 +45,8 @@ paro_status paro_json_parse(paro_error *err, const char *where, const char *text
     json_error_t problem;
     json_t *root = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &problem);
     if (root == NULL) {
-        if (json_error_code(&problem) == json_error_out_of_memory)
+        /* jansson has words for everything but an allocation that failed. */
+        if (json_error_code(&problem) == json_error_out_of_memory || problem.text[0] == 0)
             return paro_fail_memory(err, n_bytes, where);
         return paro_fail(err, PARO_STATUS_FORMAT, "%s: not valid JSON at line %d, column %d: %s",
                          where, problem.line, problem.column, problem.text);

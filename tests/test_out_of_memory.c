@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The n-th allocation fails, for every n: each call says so with PARO_STATUS_OUT_OF_MEMORY, leaves
+ * its output alone, and loses nothing (under AddressSanitizer, which counts).
+ *
+ * The linker replaces malloc and its kin in this program's own objects (CMakeLists.txt, --wrap);
+ * what shared libraries allocate does not fail. jansson's reader (2.14) would not bear it: where
+ * its buffer cannot grow it goes on and writes past its end.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdatomic.h>
+
+#include <paro/paro.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/hash.h"
+#include "base/safetensors.h"
+#include "base/safetensors_write.h"
+#include "base/thread.h"
+#include "tests/support.h"
+
+/* Allocations until one fails; negative: none does. */
+static atomic_long until_failure = -1;
+static atomic_bool has_failed;
+
+static bool fails_now(void)
+{
+    if (atomic_load(&until_failure) < 0 || atomic_fetch_sub(&until_failure, 1) != 0)
+        return false;
+    atomic_store(&has_failed, true);
+    return true;
+}
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t count, size_t n);
+void *__real_realloc(void *p, size_t n);
+char *__real_strdup(const char *s);
+char *__real_strndup(const char *s, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t count, size_t n);
+void *__wrap_realloc(void *p, size_t n);
+char *__wrap_strdup(const char *s);
+char *__wrap_strndup(const char *s, size_t n);
+
+void *__wrap_malloc(size_t n)
+{
+    return fails_now() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t count, size_t n)
+{
+    return fails_now() ? NULL : __real_calloc(count, n);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    return fails_now() ? NULL : __real_realloc(p, n);
+}
+
+char *__wrap_strdup(const char *s)
+{
+    return fails_now() ? NULL : __real_strdup(s);
+}
+
+char *__wrap_strndup(const char *s, size_t n)
+{
+    return fails_now() ? NULL : __real_strndup(s, n);
+}
+
+/* One call to try, from begin to end: it frees what it got. */
+typedef paro_status attempt_fn(paro_error *err, const char *dir);
+
+/* Fails the first, second, … allocation of the attempt until it gets through without a failure. */
+static void try_all(const char *what, attempt_fn *attempt, const char *dir)
+{
+    long n = 0;
+    for (;; n++) {
+        paro_error err = {.status = PARO_STATUS_OK};
+        atomic_store(&has_failed, false);
+        atomic_store(&until_failure, n);
+        paro_status status = attempt(&err, dir);
+        atomic_store(&until_failure, -1);
+        if (!atomic_load(&has_failed)) {
+            if (status != PARO_STATUS_OK)
+                fail_msg("%s: %s: %s", what, paro_status_name(status), err.message);
+            break;
+        }
+        if (status != PARO_STATUS_OUT_OF_MEMORY || err.status != status)
+            fail_msg("%s: allocation %ld failed: expected \"%s\", found \"%s\": %s", what, n,
+                     paro_status_name(PARO_STATUS_OUT_OF_MEMORY), paro_status_name(status),
+                     err.message);
+    }
+    assert_true(n > 0); /* or nothing was tried */
+    print_message("%s: each of %ld allocations\n", what, n);
+}
+
+static const uint64_t shape[2] = {2, 4};
+
+static paro_status write_shards(paro_error *err, const char *dir)
+{
+    paro_staging staging = {.lock_fd = -1};
+    paro_shard_writer *writer = NULL;
+    char target[512];
+    snprintf(target, sizeof target, "%s/written", dir);
+    paro_status status = paro_staging_begin(err, target, true, &staging);
+    if (status != PARO_STATUS_OK)
+        return status;
+    status = paro_shard_writer_new(err, staging.temporary, 40, &writer);
+    if (status == PARO_STATUS_OK)
+        status = paro_shard_writer_metadata(err, writer, "key", "value");
+    char name[] = "tensor.a";
+    for (int i = 0; i < 3 && status == PARO_STATUS_OK; i++, name[7]++)
+        status = paro_shard_writer_declare(err, writer, name, PARO_DTYPE_F32, 2, shape);
+    name[7] = 'a';
+    for (int i = 0; i < 3 && status == PARO_STATUS_OK; i++, name[7]++)
+        status = paro_shard_writer_write(err, writer, name, "0123456789abcdef0123456789abcdef", 32);
+    if (status == PARO_STATUS_OK)
+        status = paro_shard_writer_finish(err, writer, NULL, NULL);
+    paro_shard_writer_free(writer);
+    if (status == PARO_STATUS_OK)
+        status = paro_staging_commit(err, &staging);
+    paro_staging_abort(&staging);
+    return status;
+}
+
+static paro_status read_shards(paro_error *err, const char *dir)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/written", dir);
+    paro_tensor_set *set = NULL;
+    paro_status status = paro_tensor_set_open(err, path, &set);
+    assert_true((status == PARO_STATUS_OK) == (set != NULL));
+    paro_tensor_set_free(set);
+    return status;
+}
+
+static paro_status layer_tensors(paro_error *err, const char *dir)
+{
+    (void)dir;
+    paro_tensor_set *set = NULL;
+    paro_tensor tensor = {.name = "a", .dtype = PARO_DTYPE_U8, .rank = 1, .shape = {4}};
+    paro_status status = paro_tensor_set_new(err, NULL, &set);
+    if (status == PARO_STATUS_OK)
+        status = paro_tensor_set_put(err, set, &tensor, __real_malloc(4)); /* the set's, always */
+    if (status == PARO_STATUS_OK)
+        status = paro_tensor_set_hide(err, set, "b");
+    paro_tensor_set_free(set);
+    return status;
+}
+
+static paro_status write_and_read_file(paro_error *err, const char *dir)
+{
+    char path[512], *data = NULL;
+    size_t n_bytes;
+    snprintf(path, sizeof path, "%s/file", dir);
+    paro_status status = paro_file_write(err, path, "text", 4);
+    if (status == PARO_STATUS_OK)
+        status = paro_file_read(err, path, 100, &data, &n_bytes);
+    assert_true((status == PARO_STATUS_OK) == (data != NULL));
+    free(data);
+    return status;
+}
+
+static paro_status make_pool(paro_error *err, const char *dir)
+{
+    (void)dir;
+    paro_pool *pool = NULL;
+    paro_status status = paro_pool_new(err, 3, &pool);
+    assert_true((status == PARO_STATUS_OK) == (pool != NULL));
+    paro_pool_free(pool);
+    return status;
+}
+
+/* Memory, buffers and maps answer with NULL and false. */
+static paro_status use_containers(paro_error *err, const char *dir)
+{
+    (void)dir;
+    paro_arena arena = {0};
+    paro_buffer buffer = {0};
+    paro_map map = {0};
+    bool ok = paro_arena_alloc(&arena, 100000) != NULL && paro_arena_strdup(&arena, "x") != NULL &&
+              paro_arena_printf(&arena, "%d", 5) != NULL;
+    for (int i = 0; i < 10 && ok; i++) {
+        paro_buffer before = buffer;
+        ok = paro_buffer_printf(&buffer, "%0100d", i);
+        if (!ok)
+            assert_memory_equal(&buffer, &before, sizeof buffer);
+    }
+    static const char keys[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    for (size_t i = 0; i < sizeof keys - 1 && ok; i++)
+        ok = paro_map_put(&map, keys + i, 1, (uint32_t)i, NULL);
+    for (size_t i = 0; i < map.n_used; i++)
+        assert_true(paro_map_get(&map, keys + i, 1, NULL));
+    paro_arena_release(&arena);
+    paro_buffer_free(&buffer);
+    paro_map_free(&map);
+    return ok ? PARO_STATUS_OK : paro_fail_memory(err, 1, "a container");
+}
+
+static paro_status open_model(paro_error *err, const char *dir)
+{
+    (void)dir;
+    static const int32_t tokens[3] = {5, 6, 7};
+    const paro_model_options options = {.n_threads = 2};
+    paro_model *model = NULL;
+    paro_session *session = NULL;
+    paro_status status = paro_model_open(err, "models/demo", &options, &model);
+    if (status == PARO_STATUS_OK)
+        status = paro_model_check(err, model);
+    if (status == PARO_STATUS_OK)
+        status = paro_session_new(err, model, NULL, &session);
+    if (status == PARO_STATUS_OK)
+        status = paro_session_append(err, session, tokens, 3, NULL);
+    paro_session_free(session);
+    paro_model_free(model);
+    return status;
+}
+
+static void test_every_allocation(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what;
+        attempt_fn *attempt;
+    } rows[] = {
+        {"containers", use_containers},        {"a file", write_and_read_file},
+        {"writing shards", write_shards},      {"reading shards", read_shards},
+        {"tensors in memory", layer_tensors},  {"a pool", make_pool},
+        {"a model and a session", open_model},
+    };
+    char *dir = test_dir_new();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        try_all(rows[i].what, rows[i].attempt, dir);
+    test_dir_remove(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_allocation)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
