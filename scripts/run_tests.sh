@@ -36,7 +36,7 @@ passed=0 failed=0 skipped=0 failed_programs=()
 for test in "${tests[@]}"; do
     log=$logs/$test.log
     started=$SECONDS
-    timeout 300 "${wrapper[@]}" "$build/$test" </dev/null >"$log" 2>&1
+    timeout 900 "${wrapper[@]}" "$build/$test" </dev/null >"$log" 2>&1
     rc=$?
 
     # cmocka prints one of these lines a case, and lists failures again at the end.
