@@ -23,6 +23,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/safetensors.h"
+#include "base/utf8.h"
 
 static const uint64_t default_shard_bytes = 5000000000;
 
@@ -86,15 +87,10 @@ void paro_shard_writer_free(paro_shard_writer *writer)
 /* What goes into JSON must be UTF-8. */
 static paro_status check_utf8(paro_error *err, const char *what, const char *text)
 {
-    json_t *checked = json_string(text), *unchecked = json_string_nocheck(text);
-    paro_status status = PARO_STATUS_OK;
-    if (unchecked == NULL)
-        status = paro_fail_memory(err, strlen(text), what);
-    else if (checked == NULL)
-        status = paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "%s %s: expected UTF-8", what, text);
-    json_decref(checked);
-    json_decref(unchecked);
-    return status;
+    size_t n_bytes = strlen(text);
+    if (paro_utf8_valid_prefix(text, n_bytes) != n_bytes)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "%s %s: expected UTF-8", what, text);
+    return PARO_STATUS_OK;
 }
 
 paro_status paro_shard_writer_metadata(paro_error *err, paro_shard_writer *writer, const char *key,

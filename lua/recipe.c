@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "calib/nearest.h"
 #include "lua/shipped.h"
 
@@ -62,15 +63,14 @@ static paro_status read_text(paro_error *err, paro_recipe *recipe)
     if (status != PARO_STATUS_OK)
         return status;
     recipe->text = paro_arena_strndup(&recipe->arena, text, recipe->n_text_bytes);
-    json_t *utf8 = json_stringn(text, recipe->n_text_bytes); /* NULL for what is not UTF-8 */
     if (recipe->text == NULL)
         status = paro_fail_memory(err, recipe->n_text_bytes, "a recipe");
-    else if (utf8 == NULL || memchr(text, '\0', recipe->n_text_bytes) != NULL)
+    else if (paro_utf8_valid_prefix(text, recipe->n_text_bytes) != recipe->n_text_bytes ||
+             memchr(text, '\0', recipe->n_text_bytes) != NULL)
         status = paro_fail(err, PARO_STATUS_RECIPE,
                            "%s: expected Lua source text in UTF-8, found other bytes (compiled "
                            "Lua is not accepted)",
                            recipe->path);
-    json_decref(utf8);
     free(text);
     return status;
 }
@@ -92,6 +92,9 @@ static paro_status parse_option(paro_error *err, paro_recipe *recipe, const char
                                  paro_arena_strdup(&recipe->arena, equals + 1)};
     if (option.key == NULL || option.value == NULL)
         return paro_fail_memory(err, strlen(text), "an option");
+    if (paro_utf8_valid_prefix(option.value, strlen(option.value)) != strlen(option.value))
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "option \"%s\": expected UTF-8",
+                         option.key);
     for (size_t i = 0; i < recipe->n_options; i++) {
         if (strcmp(recipe->options[i].key, option.key) == 0)
             return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "option \"%s\": is set twice",
@@ -119,8 +122,7 @@ static paro_status read_options(paro_error *err, paro_recipe *recipe, const char
             goto done;
         recipe->n_options++;
         if (json_object_set_new(json, option->key, json_string(option->value)) != 0) {
-            status = paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "option \"%s\": expected UTF-8",
-                               option->key);
+            status = paro_fail_memory(err, strlen(option->value), "options");
             goto done;
         }
     }

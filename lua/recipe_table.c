@@ -142,9 +142,10 @@ static void add_rule(reader *r, const char *where, const paro_method *method, ui
     paro_error err;
     paro_status status = paro_glob_compile(&err, r->arena, text, &rule.glob);
     rule.where = paro_arena_strdup(r->arena, where);
-    if (status != PARO_STATUS_OK || rule.where == NULL)
-        paro_recipe_raise(state, r->recipe, "%s: %s", where,
-                          status != PARO_STATUS_OK ? err.message : "out of memory");
+    if (status == PARO_STATUS_OUT_OF_MEMORY || rule.where == NULL)
+        paro_sandbox_out_of_memory(state);
+    if (status != PARO_STATUS_OK)
+        paro_recipe_raise(state, r->recipe, "%s: %s", where, err.message);
     r->rules[r->n_rules++] = rule;
     lua_pop(state, 1);
 }
@@ -253,7 +254,7 @@ void paro_recipe_read_table(lua_State *state, const paro_recipe *recipe, paro_ar
     reader r = {.state = state, .recipe = recipe, .arena = arena};
     r.rules = paro_arena_array(arena, PARO_RECIPE_MAX_PATTERNS, sizeof *r.rules);
     if (r.rules == NULL)
-        paro_recipe_raise(state, recipe, "out of memory");
+        paro_sandbox_out_of_memory(state);
     check_own_table(&r, table, "the recipe");
     check_keys(&r, table, "", table_keys, sizeof table_keys / sizeof *table_keys);
     check_text(&r, table, "name");

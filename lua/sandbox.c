@@ -121,6 +121,11 @@ void paro_sandbox_charge(lua_State *state, uint64_t n_instructions)
     charge(sandbox_of(state), n_instructions);
 }
 
+void paro_sandbox_out_of_memory(lua_State *state)
+{
+    escape(sandbox_of(state), SANDBOX_LIMIT_SYSTEM);
+}
+
 static void count_hook(lua_State *state, lua_Debug *debug)
 {
     (void)debug;

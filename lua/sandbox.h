@@ -49,6 +49,10 @@ paro_status paro_sandbox_run(paro_error *err, paro_sandbox *sandbox, lua_CFuncti
 /* Counts work as if so many instructions had run. Does not return when that reaches the limit. */
 void paro_sandbox_charge(lua_State *state, uint64_t n_instructions);
 
+/* For memory outside the state that could not be had: ends the run with PARO_STATUS_OUT_OF_MEMORY;
+ * the sandbox is then dead. */
+void paro_sandbox_out_of_memory(lua_State *state);
+
 const paro_observer *paro_sandbox_observer(lua_State *state);
 
 /* Files that are closed with the sandbox, at most PARO_SANDBOX_FILES: false where that many are

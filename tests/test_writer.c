@@ -11,6 +11,9 @@
 
 #include <paro/inspect.h>
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "base/json.h"
 #include "base/safetensors.h"
 #include "calib/method.h"
@@ -358,6 +361,41 @@ static void test_progress_and_cancel(void **state)
     test_dir_remove(dir);
 }
 
+/* The system refuses to make any file longer than so many bytes. */
+static void test_failing_writes(void **state)
+{
+    (void)state;
+    paro_error err;
+    char *dir = test_dir_new();
+    char *out = test_path(dir, "out");
+    char *partial = test_path(dir, "out.paro-partial");
+    paro_model *model = open_model(demo);
+    paro_plan *plan = make_plan(model, NULL, 0);
+    const paro_quantize_options options = {.format = PARO_FORMAT_PAROQUANT,
+                                           .max_shard_bytes = 1 << 20};
+    struct rlimit saved;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &saved), 0);
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    static const rlim_t limits[] = {0, 100, 4096, 100000, 500000, 1000000, 3000000, 10000000};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        struct rlimit limit = {limits[i], saved.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        paro_status status = paro_quantize(&err, model, plan, out, &options, NULL);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &saved), 0);
+        assert_int_equal(status, limits[i] < 3000000 ? PARO_STATUS_IO : PARO_STATUS_OK);
+        assert_int_equal(paro_path_exists(out), status == PARO_STATUS_OK);
+        assert_false(paro_path_exists(partial));
+        if (status == PARO_STATUS_OK)
+            assert_ok(paro_remove_tree(&err, out));
+    }
+    signal(SIGXFSZ, handler);
+    paro_plan_free(plan);
+    paro_model_free(model);
+    free(out);
+    free(partial);
+    test_dir_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,6 +407,7 @@ int main(void)
         cmocka_unit_test(test_shards_and_same_bytes),
         cmocka_unit_test(test_existing_folder),
         cmocka_unit_test(test_progress_and_cancel),
+        cmocka_unit_test(test_failing_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
