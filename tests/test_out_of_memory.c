@@ -76,8 +76,9 @@ char *__wrap_strndup(const char *s, size_t n)
 /* One call to try, from begin to end: it frees what it got. */
 typedef paro_status attempt_fn(paro_error *err, const char *dir);
 
-/* Fails the first, second, … allocation of the attempt until it gets through without a failure. */
-static void try_all(const char *what, attempt_fn *attempt, const char *dir)
+/* Fails the first, second, … allocation of the attempt until it gets through without a failure.
+ * `may_recover`: one that failed may be done without (Lua collects garbage and asks again). */
+static void try_all(const char *what, attempt_fn *attempt, bool may_recover, const char *dir)
 {
     long n = 0;
     for (;; n++) {
@@ -91,6 +92,8 @@ static void try_all(const char *what, attempt_fn *attempt, const char *dir)
                 fail_msg("%s: %s: %s", what, paro_status_name(status), err.message);
             break;
         }
+        if (may_recover && status == PARO_STATUS_OK)
+            continue;
         if (status != PARO_STATUS_OUT_OF_MEMORY || err.status != status)
             fail_msg("%s: allocation %ld failed: expected \"%s\", found \"%s\": %s", what, n,
                      paro_status_name(PARO_STATUS_OUT_OF_MEMORY), paro_status_name(status),
@@ -265,9 +268,10 @@ static paro_status quantise_into_folder(paro_error *err, const char *dir)
     char out[512], partial[540];
     snprintf(out, sizeof out, "%s/quantised", dir);
     snprintf(partial, sizeof partial, "%s.paro-partial", out);
-    const paro_quantize_options options = {.format = PARO_FORMAT_AWQ};
+    const paro_quantize_options options = {.format = PARO_FORMAT_AWQ, .overwrite = true};
     paro_status status = paro_quantize(err, demo, demo_plan, out, &options, NULL);
-    assert_true((status == PARO_STATUS_OK) == paro_path_exists(out));
+    /* It may be there and not yet known to be on disk. */
+    assert_true(status != PARO_STATUS_OK || paro_path_exists(out));
     /* Not removed where that took memory that was not there; the next run does it. */
     assert_true(!paro_path_exists(partial) || atomic_load(&has_failed));
     return status;
@@ -279,20 +283,25 @@ static void test_every_allocation(void **state)
     static const struct {
         const char *what;
         attempt_fn *attempt;
+        bool may_recover;
     } rows[] = {
-        {"containers", use_containers},        {"a file", write_and_read_file},
-        {"writing shards", write_shards},      {"reading shards", read_shards},
-        {"tensors in memory", layer_tensors},  {"a pool", make_pool},
-        {"a model and a session", open_model}, {"a recipe and its plan", make_plan},
-        {"quantising in memory", quantise_in_memory},
-        {"quantising into a folder", quantise_into_folder},
+        {"containers", use_containers, false},
+        {"a file", write_and_read_file, false},
+        {"writing shards", write_shards, false},
+        {"reading shards", read_shards, false},
+        {"tensors in memory", layer_tensors, false},
+        {"a pool", make_pool, false},
+        {"a model and a session", open_model, false},
+        {"a recipe and its plan", make_plan, true},
+        {"quantising in memory", quantise_in_memory, false},
+        {"quantising into a folder", quantise_into_folder, false},
     };
     paro_error err;
     char *dir = test_dir_new();
     assert_ok(paro_model_open(&err, "models/demo", NULL, &demo));
     assert_ok(plan_demo(&err, demo, &demo_plan));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        try_all(rows[i].what, rows[i].attempt, dir);
+        try_all(rows[i].what, rows[i].attempt, rows[i].may_recover, dir);
     paro_plan_free(demo_plan);
     paro_model_free(demo);
     test_dir_remove(dir);
