@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOCK_NAME ".paro-lock"
+#define LOCK_SUFFIX "/.paro-lock"
 
 /* What is done to each entry of a tree; folders after what they hold. */
 typedef paro_status visit_fn(paro_error *err, int dir_fd, const char *name, bool is_dir);
@@ -100,10 +100,16 @@ static paro_status make_parents(paro_error *err, const char *path)
     return status;
 }
 
-static char *lock_path(const char *temporary)
+/* The two texts put together; NULL when out of memory. */
+static char *concat(const char *a, const char *b)
 {
-    char *path = NULL;
-    return asprintf(&path, "%s/%s", temporary, LOCK_NAME) < 0 ? NULL : path;
+    size_t n_a = strlen(a), n_b = strlen(b);
+    char *text = malloc(n_a + n_b + 1);
+    if (text != NULL) {
+        memcpy(text, a, n_a);
+        memcpy(text + n_a, b, n_b + 1);
+    }
+    return text;
 }
 
 /* Creates and locks `temporary`, removing what a dead run left under that name. */
@@ -111,9 +117,9 @@ static paro_status take_temporary(paro_error *err, const char *temporary, int *l
 {
     paro_status status = PARO_STATUS_OK;
     int fd = -1;
-    char *lock = lock_path(temporary);
+    char *lock = concat(temporary, LOCK_SUFFIX);
     if (lock == NULL)
-        return paro_fail_memory(err, strlen(temporary) + sizeof LOCK_NAME, "a path");
+        return paro_fail_memory(err, strlen(temporary) + sizeof LOCK_SUFFIX, "a path");
     if (mkdir(temporary, 0777) != 0) {
         if (errno != EEXIST) {
             status = paro_fail_errno(err, errno, "create the folder", temporary);
@@ -185,9 +191,9 @@ paro_status paro_staging_begin(paro_error *err, const char *target, bool overwri
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "\"%s\": expected the name of a folder to create", target);
     staging.target = strndup(target, n);
-    if (staging.target == NULL ||
-        asprintf(&staging.temporary, "%s.paro-partial", staging.target) < 0) {
-        staging.temporary = NULL;
+    if (staging.target != NULL)
+        staging.temporary = concat(staging.target, ".paro-partial");
+    if (staging.temporary == NULL) {
         status = paro_fail_memory(err, n + 16, "a path");
         goto done;
     }
@@ -240,8 +246,8 @@ static int move_to_target(const paro_staging *staging, bool *exchanged)
         errno = EEXIST;
         return -1;
     }
-    char *aside = NULL;
-    if (asprintf(&aside, "%s.paro-old", to) < 0) {
+    char *aside = concat(to, ".paro-old");
+    if (aside == NULL) {
         errno = ENOMEM;
         return -1;
     }
@@ -261,9 +267,9 @@ static int move_to_target(const paro_staging *staging, bool *exchanged)
 
 paro_status paro_staging_commit(paro_error *err, paro_staging *staging)
 {
-    char *lock = lock_path(staging->target);
+    char *lock = concat(staging->target, LOCK_SUFFIX);
     if (lock == NULL)
-        return paro_fail_memory(err, strlen(staging->target) + sizeof LOCK_NAME, "a path");
+        return paro_fail_memory(err, strlen(staging->target) + sizeof LOCK_SUFFIX, "a path");
     bool exchanged = false;
     paro_status status = walk(err, AT_FDCWD, staging->temporary, visit_sync);
     if (status == PARO_STATUS_OK && move_to_target(staging, &exchanged) != 0)
