@@ -293,7 +293,7 @@ static paro_status convert_quantised(paro_error *err, conversion *c, paro_linear
             status = paro_fail_memory(err, (size_t)tensor.n_bytes, tensor.name);
             break;
         }
-        status = row->encode(err, &q, data);
+        status = row->encode(err, c->model->pool, &q, data);
         if (status != PARO_STATUS_OK) {
             status = paro_fail_in(err, status, "%s", tensor.name);
             free(data);

@@ -37,23 +37,58 @@ static void shape_scales(const paro_plan_linear *linear, uint64_t shape[2])
     shape[1] = linear->n_out;
 }
 
-static paro_status encode_qweight(paro_error *err, const paro_quantised *q, void *data)
+/* What paro_pack_qweight does, on all threads and a tile at a time: codes are stored by output
+ * channel and words by input channel. */
+enum { TILE = 64 }; /* a multiple of PARO_CODES_PER_WORD */
+
+typedef struct pack_task {
+    const paro_quantised *q;
+    unsigned char *words;
+} pack_task;
+
+static void pack_strip(void *context, size_t strip, int worker)
+{
+    (void)worker;
+    const pack_task *task = context;
+    const paro_quantised *q = task->q;
+    size_t in = strip * TILE;
+    size_t n_in = q->n_in - in < TILE ? q->n_in - in : TILE;
+    uint8_t turned[TILE][TILE];
+    for (size_t out = 0; out < q->n_out; out += TILE) {
+        size_t n_out = q->n_out - out < TILE ? q->n_out - out : TILE;
+        for (size_t k = 0; k < n_out; k++) {
+            const uint8_t *codes = q->codes + (out + k) * q->n_in + in;
+            for (size_t i = 0; i < n_in; i++)
+                turned[i][k] = codes[i];
+        }
+        for (size_t i = 0; i < n_in; i++)
+            paro_pack_row(task->words + ((in + i) * q->n_out + out) / 2, turned[i], n_out);
+    }
+}
+
+static paro_status encode_qweight(paro_error *err, paro_pool *pool, const paro_quantised *q,
+                                  void *data)
 {
     (void)err;
-    paro_pack_qweight(data, q->codes, q->n_out, q->n_in);
+    pack_task task = {q, data};
+    paro_pool_run(pool, (q->n_in + TILE - 1) / TILE, pack_strip, &task);
     return PARO_STATUS_OK;
 }
 
-static paro_status encode_qzeros(paro_error *err, const paro_quantised *q, void *data)
+static paro_status encode_qzeros(paro_error *err, paro_pool *pool, const paro_quantised *q,
+                                 void *data)
 {
     (void)err;
+    (void)pool;
     paro_pack_qzeros(data, q->zeros, q->n_out, q->n_in / q->group_size);
     return PARO_STATUS_OK;
 }
 
-static paro_status encode_scales(paro_error *err, const paro_quantised *q, void *data)
+static paro_status encode_scales(paro_error *err, paro_pool *pool, const paro_quantised *q,
+                                 void *data)
 {
     (void)err;
+    (void)pool;
     paro_pack_scales(data, q->scales, q->n_out, q->n_in / q->group_size);
     return PARO_STATUS_OK;
 }
@@ -78,17 +113,21 @@ static void shape_channel_scales(const paro_plan_linear *linear, uint64_t shape[
     shape[1] = linear->n_in;
 }
 
-static paro_status encode_theta(paro_error *err, const paro_quantised *q, void *data)
+static paro_status encode_theta(paro_error *err, paro_pool *pool, const paro_quantised *q,
+                                void *data)
 {
     (void)err;
+    (void)pool;
     memset(data, 0, (size_t)KROT * (q->n_in / 2) * sizeof(uint16_t));
     return PARO_STATUS_OK;
 }
 
 /* Pair t of every round and group is (2t, 2t + 1). */
-static paro_status encode_pairs(paro_error *err, const paro_quantised *q, void *data)
+static paro_status encode_pairs(paro_error *err, paro_pool *pool, const paro_quantised *q,
+                                void *data)
 {
     (void)err;
+    (void)pool;
     unsigned char *bytes = data;
     for (size_t i = 0; i < (size_t)KROT * q->n_in; i++) {
         uint32_t channel = (uint32_t)(i % q->group_size);
@@ -98,9 +137,11 @@ static paro_status encode_pairs(paro_error *err, const paro_quantised *q, void *
     return PARO_STATUS_OK;
 }
 
-static paro_status encode_channel_scales(paro_error *err, const paro_quantised *q, void *data)
+static paro_status encode_channel_scales(paro_error *err, paro_pool *pool, const paro_quantised *q,
+                                         void *data)
 {
     (void)err;
+    (void)pool;
     const float one = 1;
     for (size_t i = 0; i < q->n_in; i++)
         paro_array_from_f32((char *)data + 2 * i, PARO_DTYPE_F16, &one, 1);
@@ -115,23 +156,54 @@ static void shape_weight(const paro_plan_linear *linear, uint64_t shape[2])
     shape[1] = linear->n_in;
 }
 
-static paro_status encode_weight(paro_error *err, const paro_quantised *q, void *data)
+typedef struct weight_task {
+    const paro_quantised *q;
+    char *data;
+} weight_task;
+
+static float dequantise(const paro_quantised *q, size_t row, size_t column)
+{
+    size_t group = row * (q->n_in / q->group_size) + column / q->group_size;
+    return (float)(q->codes[row * q->n_in + column] - q->zeros[group]) * q->scales[group];
+}
+
+static void encode_row(void *context, size_t row, int worker)
+{
+    (void)worker;
+    enum { CHUNK = 256 };
+    const weight_task *task = context;
+    const paro_quantised *q = task->q;
+    float w[CHUNK];
+    for (size_t first = 0; first < q->n_in; first += CHUNK) {
+        size_t n = q->n_in - first < CHUNK ? q->n_in - first : CHUNK;
+        for (size_t i = 0; i < n; i++)
+            w[i] = dequantise(q, row, first + i);
+        paro_array_from_f32(task->data + 2 * (row * q->n_in + first), PARO_DTYPE_F16, w, n);
+    }
+}
+
+static paro_status encode_weight(paro_error *err, paro_pool *pool, const paro_quantised *q,
+                                 void *data)
 {
     size_t n_groups = q->n_in / q->group_size;
-    for (size_t row = 0; row < q->n_out; row++) {
-        for (size_t column = 0; column < q->n_in; column++) {
-            size_t at = row * q->n_in + column;
-            size_t group = row * n_groups + column / q->group_size;
-            float w = (float)(q->codes[at] - q->zeros[group]) * q->scales[group];
-            uint16_t half = paro_f16_from_f32(w);
-            if (!isfinite(paro_f32_from_f16(half)))
+    float top = (float)((1U << q->bits) - 1);
+    for (size_t i = 0; i < q->n_out * n_groups; i++) {
+        /* Only where a code could be too far from the zero point is each looked at. */
+        if (isfinite(paro_f32_from_f16(paro_f16_from_f32(top * q->scales[i]))))
+            continue;
+        size_t row = i / n_groups;
+        for (size_t k = 0; k < q->group_size; k++) {
+            size_t column = i % n_groups * q->group_size + k;
+            float w = dequantise(q, row, column);
+            if (!isfinite(paro_f32_from_f16(paro_f16_from_f32(w))))
                 return paro_fail(err, PARO_STATUS_UNSUPPORTED,
                                  "[%zu, %zu]: the dequantised weight %g does not fit F16 (at most "
                                  "65504)",
                                  row, column, (double)w);
-            paro_array_from_f32((char *)data + 2 * at, PARO_DTYPE_F16, &w, 1);
         }
     }
+    weight_task task = {q, data};
+    paro_pool_run(pool, q->n_out, encode_row, &task);
     return PARO_STATUS_OK;
 }
 

@@ -15,7 +15,8 @@ typedef struct paro_format_tensor {
     const char *suffix;
     paro_dtype dtype;
     void (*shape)(const paro_plan_linear *linear, uint64_t shape[2]); /* rank 2 */
-    paro_status (*encode)(paro_error *err, const paro_quantised *quantised, void *data);
+    paro_status (*encode)(paro_error *err, paro_pool *pool, const paro_quantised *quantised,
+                          void *data);
 } paro_format_tensor;
 
 enum { PARO_FORMAT_MAX_GROUP_SIZES = 4 };

@@ -9,6 +9,9 @@
 
 #include <cmocka.h>
 
+#include "base/pack.h"
+#include "base/rng.h"
+#include "calib/format.h"
 #include "tests/quantise.h"
 
 static void test_formats(void **state)
@@ -63,10 +66,39 @@ static void test_formats(void **state)
     test_dir_remove(dir);
 }
 
+/* The words, turned in strips on threads, are those of base/pack.h. */
+static void test_packing(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_rng rng;
+    paro_rng_seed(&rng, 5);
+    paro_pool *pool = NULL;
+    assert_ok(paro_pool_new(&err, 3, &pool));
+    static const uint32_t sizes[][2] = {{8, 64}, {16, 128}, {24, 192}, {8, 32}, {40, 96}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        paro_quantised q = {.n_out = sizes[i][0], .n_in = sizes[i][1], .bits = 4, .group_size = 32};
+        assert_ok(paro_quantised_alloc(&err, &q));
+        size_t n = (size_t)q.n_out * q.n_in;
+        for (size_t k = 0; k < n; k++)
+            q.codes[k] = (uint8_t)paro_rng_below(&rng, 16);
+        char *ours = malloc(n / 2);
+        char *theirs = malloc(n / 2);
+        assert_ok(paro_format_get(PARO_FORMAT_AWQ)->tensors[0].encode(&err, pool, &q, ours));
+        paro_pack_qweight(theirs, q.codes, q.n_out, q.n_in);
+        assert_memory_equal(ours, theirs, n / 2);
+        free(ours);
+        free(theirs);
+        paro_quantised_release(&q);
+    }
+    paro_pool_free(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_packing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
