@@ -10,28 +10,28 @@
 #include <stdint.h>
 
 /* One row a type: enum suffix, safetensors name, bytes an element. */
-#define PARO_DTYPE_TABLE(X) \
-    X(F64, "F64", 8)        \
-    X(F32, "F32", 4)        \
-    X(F16, "F16", 2)        \
-    X(BF16, "BF16", 2)      \
-    X(F8_E4M3, "F8_E4M3", 1) \
-    X(F8_E5M2, "F8_E5M2", 1) \
-    X(I64, "I64", 8)        \
-    X(U64, "U64", 8)        \
-    X(I32, "I32", 4)        \
-    X(U32, "U32", 4)        \
-    X(I16, "I16", 2)        \
-    X(U16, "U16", 2)        \
-    X(I8, "I8", 1)          \
-    X(U8, "U8", 1)          \
+#define PARO_DTYPE_TABLE(X)                                                                        \
+    X(F64, "F64", 8)                                                                               \
+    X(F32, "F32", 4)                                                                               \
+    X(F16, "F16", 2)                                                                               \
+    X(BF16, "BF16", 2)                                                                             \
+    X(F8_E4M3, "F8_E4M3", 1)                                                                       \
+    X(F8_E5M2, "F8_E5M2", 1)                                                                       \
+    X(I64, "I64", 8)                                                                               \
+    X(U64, "U64", 8)                                                                               \
+    X(I32, "I32", 4)                                                                               \
+    X(U32, "U32", 4)                                                                               \
+    X(I16, "I16", 2)                                                                               \
+    X(U16, "U16", 2)                                                                               \
+    X(I8, "I8", 1)                                                                                 \
+    X(U8, "U8", 1)                                                                                 \
     X(BOOL, "BOOL", 1)
 
 typedef enum paro_dtype {
 #define PARO_DTYPE_ENUM(suffix, name, bytes) PARO_DTYPE_##suffix,
     PARO_DTYPE_TABLE(PARO_DTYPE_ENUM)
 #undef PARO_DTYPE_ENUM
-    PARO_DTYPE_COUNT
+        PARO_DTYPE_COUNT
 } paro_dtype;
 
 const char *paro_dtype_name(paro_dtype dtype);

@@ -26,14 +26,16 @@ paro_status paro_fail(paro_error *err, paro_status status, const char *format, .
 paro_status paro_fail_in(paro_error *err, paro_status status, const char *format, ...)
     PARO_PRINTF(3, 4);
 
-/* What the above do to a message: tabs become spaces, other control characters and bytes that are not
- * UTF-8 '?', and a character that was cut in two because the text fills `capacity` bytes goes. */
+/* What the above do to a message: tabs become spaces, other control characters and bytes that are
+ * not UTF-8 '?', and a character that was cut in two because the text fills `capacity` bytes goes.
+ */
 void paro_text_make_printable(char *text, size_t capacity);
 
 /* PARO_STATUS_OUT_OF_MEMORY: "out of memory (asked for N bytes for WHAT)". */
 paro_status paro_fail_memory(paro_error *err, size_t n_bytes, const char *what);
 
-/* PARO_STATUS_IO with strerror(errno_value), or NOT_FOUND for ENOENT: "PATH: cannot VERB: reason". */
+/* PARO_STATUS_IO with strerror(errno_value), or NOT_FOUND for ENOENT: "PATH: cannot VERB: reason".
+ */
 paro_status paro_fail_errno(paro_error *err, int errno_value, const char *verb, const char *path);
 
 #endif

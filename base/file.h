@@ -45,9 +45,9 @@ const char *paro_path_base(const char *path);
 /* A folder that appears whole or not at all.
  *
  * Invariants: 1. everything is written into `temporary`, a folder "TARGET.paro-partial" beside the
- * target, which holds a locked file ".paro-lock" while its writer lives; 2. `target` changes only in
- * one rename of commit; 3. a folder under that name whose lock is free is what a dead run left: begin
- * removes it. */
+ * target, which holds a locked file ".paro-lock" while its writer lives; 2. `target` changes only
+ * in one rename of commit; 3. a folder under that name whose lock is free is what a dead run left:
+ * begin removes it. */
 typedef struct paro_staging {
     char *target;    /* as given, without trailing slashes */
     char *temporary; /* where to write meanwhile */

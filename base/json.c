@@ -12,7 +12,8 @@
 
 enum { JSON_MAX_DEPTH = 128 };
 
-/* jansson's own limit is 2048 levels; ours is checked first, on the text: brackets outside strings. */
+/* jansson's own limit is 2048 levels; ours is checked first, on the text: brackets outside strings.
+ */
 static bool is_too_deep(const char *text, size_t n_bytes)
 {
     size_t depth = 0;
@@ -52,9 +53,9 @@ paro_status paro_json_parse(paro_error *err, const char *where, const char *text
                          where, problem.line, problem.column, problem.text);
     }
     if (!json_is_object(root)) {
-        paro_status status = paro_fail(err, PARO_STATUS_FORMAT,
-                                       "%s: expected a JSON object at the top, found %s", where,
-                                       paro_json_type_name(root));
+        paro_status status =
+            paro_fail(err, PARO_STATUS_FORMAT, "%s: expected a JSON object at the top, found %s",
+                      where, paro_json_type_name(root));
         json_decref(root);
         return status;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reading JSON (jansson) from files nobody vouches for: duplicate keys, deep nesting and wrong types
- * are errors that name file and key.
+ * Reading JSON (jansson) from files nobody vouches for: duplicate keys, deep nesting and wrong
+ * types are errors that name file and key.
  */
 #ifndef PARO_BASE_JSON_H
 #define PARO_BASE_JSON_H

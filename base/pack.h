@@ -2,8 +2,8 @@
  *
  * The packed layouts of ParoQuant and AWQ (GEMM) checkpoints.
  *
- * Eight 4-bit codes along `out` stand in one 32-bit word. Nibble n (bits 4n .. 4n + 3) of word c of a
- * row holds column 8c + paro_awq_order[n]. (The ParoQuant reference implementation, v0.1.16;
+ * Eight 4-bit codes along `out` stand in one 32-bit word. Nibble n (bits 4n .. 4n + 3) of word c of
+ * a row holds column 8c + paro_awq_order[n]. (The ParoQuant reference implementation, v0.1.16;
  * AutoAWQ's GEMM layout.)
  */
 #ifndef PARO_BASE_PACK_H

@@ -25,15 +25,15 @@ void paro_ref_rope_frequencies(const paro_rope *rope, size_t head_dim, double *f
     }
 }
 
-#define real float
-#define REF(name) paro_ref_##name##_f32
+#define real       float
+#define REF(name)  paro_ref_##name##_f32
 #define MATH(name) name##f
 #include "base/reference_body.h"
 #undef real
 #undef REF
 #undef MATH
 
-#define real double
-#define REF(name) paro_ref_##name##_f64
+#define real       double
+#define REF(name)  paro_ref_##name##_f64
 #define MATH(name) name
 #include "base/reference_body.h"

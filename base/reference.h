@@ -2,9 +2,9 @@
  *
  * Every operation, plainly: what kernels are judged by. Written for reading, not for speed.
  *
- * Each comes for fp32 (_f32) and fp64 (_f64): all arithmetic is in that type. Matrices are row-major,
- * shapes in brackets. Arguments are trusted: shapes fit, groups divide. Output may not overlap input
- * unless it says so.
+ * Each comes for fp32 (_f32) and fp64 (_f64): all arithmetic is in that type. Matrices are
+ * row-major, shapes in brackets. Arguments are trusted: shapes fit, groups divide. Output may not
+ * overlap input unless it says so.
  *
  * The transform (arXiv 2511.10645, section 3; the reference implementation v0.1.16), for a linear
  * layer y = x W^T, W [n_out, n_in]:
@@ -22,7 +22,8 @@
 /* A rotation of n channels in groups of group_size. Pair t of group b in round r:
  *     channels b * group_size + pairs[r][b * group_size + 2t] and … + 2t + 1],
  *     angle theta[r][b * group_size / 2 + t], radians.
- * A slot whose two channels are the same (and whose angle is 0) is empty: that channel is unpaired. */
+ * A slot whose two channels are the same (and whose angle is 0) is empty: that channel is unpaired.
+ */
 typedef struct paro_rotation {
     size_t n;             /* channels */
     size_t group_size;    /* divides n; even */
@@ -47,9 +48,9 @@ typedef struct paro_rope {
     double original_context; /* llama3: original_max_position_embeddings */
 } paro_rope;
 
-/* frequencies [head_dim / 2]: theta^(-2i / head_dim); "linear" divides all by factor; "llama3" leaves
- * short wavelengths (2 pi / f < original / high) alone, divides long ones (> original / low) by
- * factor, and blends between: Llama 3.1's rule as in transformers' modeling_rope_utils. */
+/* frequencies [head_dim / 2]: theta^(-2i / head_dim); "linear" divides all by factor; "llama3"
+ * leaves short wavelengths (2 pi / f < original / high) alone, divides long ones (> original / low)
+ * by factor, and blends between: Llama 3.1's rule as in transformers' modeling_rope_utils. */
 void paro_ref_rope_frequencies(const paro_rope *rope, size_t head_dim, double *frequencies);
 
 #define PARO_REFERENCE_DECLARE(real, suffix)                                                       \

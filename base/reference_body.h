@@ -161,8 +161,9 @@ void REF(attention)(const real *q, const real *k, const real *v, size_t n_querie
         for (size_t head = 0; head < n_heads; head++) {
             size_t kv_head = head / (n_heads / n_kv_heads);
             size_t at = (query * n_heads + head) * head_dim;
-            REF(attend)(q + at, k + kv_head * head_dim, v + kv_head * head_dim,
-                        n_keys - n_queries + query + 1, n_kv_heads * head_dim, head_dim, out + at);
+            REF(attend)
+            (q + at, k + kv_head * head_dim, v + kv_head * head_dim, n_keys - n_queries + query + 1,
+             n_kv_heads * head_dim, head_dim, out + at);
         }
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Random numbers that are the same on every machine: xoshiro256** seeded by splitmix64 (Blackman and
- * Vigna 2021).
+ * Random numbers that are the same on every machine: xoshiro256** seeded by splitmix64 (Blackman
+ * and Vigna 2021).
  */
 #ifndef PARO_BASE_RNG_H
 #define PARO_BASE_RNG_H

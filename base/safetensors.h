@@ -2,10 +2,10 @@
  *
  * safetensors, read.
  *
- * Format: 8 bytes little-endian N, at most 100,000,000; N bytes of JSON, an object from tensor names
- * to {"dtype", "shape", "data_offsets": [begin, end)}, and optionally "__metadata__" (an object of
- * strings); then the data, which the offsets count from. Tensors cover the data without overlaps
- * and without gaps, and end - begin is the product of the shape times the dtype's size.
+ * Format: 8 bytes little-endian N, at most 100,000,000; N bytes of JSON, an object from tensor
+ * names to {"dtype", "shape", "data_offsets": [begin, end)}, and optionally "__metadata__" (an
+ * object of strings); then the data, which the offsets count from. Tensors cover the data without
+ * overlaps and without gaps, and end - begin is the product of the shape times the dtype's size.
  * (huggingface/safetensors, README "Format".)
  */
 #ifndef PARO_BASE_SAFETENSORS_H
@@ -22,8 +22,8 @@ enum { PARO_MAX_RANK = 8 };
 /* One tensor; everything it points to lives as long as its paro_tensor_set. */
 typedef struct paro_tensor {
     const char *name;
-    const char *file;  /* path of the file it is in; "(memory)" for one that was put */
-    const void *data;  /* little-endian, maybe unaligned */
+    const char *file; /* path of the file it is in; "(memory)" for one that was put */
+    const void *data; /* little-endian, maybe unaligned */
     uint64_t n_bytes;
     uint64_t n_values;
     uint64_t shape[PARO_MAX_RANK];

@@ -16,7 +16,7 @@
 #include <time.h>
 
 #include "base/rng.h"
-#include "runtime/linear_tables.h"
+#include "cpu/linear_tables.h"
 
 enum { GROUP_SIZE = 128, MAX_ROUNDS = 99, MAX_CASES = 16, MAX_IN = 14336, MAX_OUT = 28672 };
 

@@ -17,9 +17,9 @@ typedef struct scorer {
     const int32_t *window; /* the ids being read */
     size_t context;
     uint32_t vocab;
-    float *reference;    /* [context - 1, vocab] log-probabilities; NULL without a reference */
-    bool is_reference;   /* whose logits are coming */
-    double nll;          /* sums over predicted tokens */
+    float *reference;  /* [context - 1, vocab] log-probabilities; NULL without a reference */
+    bool is_reference; /* whose logits are coming */
+    double nll;        /* sums over predicted tokens */
     double reference_nll;
     double kl;
     uint64_t n_same_top;
@@ -156,9 +156,10 @@ static paro_status check_models(paro_error *err, const paro_model *model,
     paro_model_get_info(model, &info);
     *vocab = info.vocab;
     if (context < 2 || context > info.max_context)
-        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
-                         "context: expected 2 to %u (the model's max_position_embeddings), found %u",
-                         info.max_context, context);
+        return paro_fail(
+            err, PARO_STATUS_INVALID_ARGUMENT,
+            "context: expected 2 to %u (the model's max_position_embeddings), found %u",
+            info.max_context, context);
     if (reference == NULL)
         return PARO_STATUS_OK;
     paro_model_get_info(reference, &other);
@@ -208,8 +209,8 @@ paro_status paro_eval_text(paro_error *err, const paro_model *model,
             status = read_window(err, &s, session, false);
     }
     if (status == PARO_STATUS_OK)
-        status = paro_report(err, options->observer, stage, n_windows * context,
-                             n_windows * context);
+        status =
+            paro_report(err, options->observer, stage, n_windows * context, n_windows * context);
     if (status == PARO_STATUS_OK) {
         paro_eval_result sum = {.n_windows = n_windows, .n_tokens = n_windows * context};
         summarise(&s, reference != NULL, &sum);

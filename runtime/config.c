@@ -62,7 +62,9 @@ static paro_status find_architecture(paro_error *err, const char *where, const j
     }
     return paro_fail(err, PARO_STATUS_UNSUPPORTED,
                      "%s: architectures: expected one of %s, found %s", where, known,
-                     name != NULL ? name : *type != 0 ? type : "none");
+                     name != NULL ? name
+                     : *type != 0 ? type
+                                  : "none");
 }
 
 /* Required sizes: one row each. */
@@ -126,8 +128,8 @@ static paro_status parse_rope(paro_error *err, const char *where, const json_t *
     if (status == PARO_STATUS_OK)
         status = paro_json_get_f64(err, where, root, "rope_theta", 1, 1e15, 10000, &theta);
     if (status == PARO_STATUS_OK)
-        status = paro_json_get_f64(err, where, parameters, "rope_theta", 1, 1e15, theta,
-                                   &rope->theta);
+        status =
+            paro_json_get_f64(err, where, parameters, "rope_theta", 1, 1e15, theta, &rope->theta);
     if (status != PARO_STATUS_OK)
         return status;
     const json_t *source = scaling != NULL ? scaling : parameters;
@@ -158,9 +160,9 @@ static paro_status parse_rope(paro_error *err, const char *where, const json_t *
                                "%g and %g",
                                where, rope->high_freq_factor, rope->low_freq_factor);
     } else {
-        status = paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                           "%s: rope_type: expected default, linear or llama3, found %s", where,
-                           type);
+        status =
+            paro_fail(err, PARO_STATUS_UNSUPPORTED,
+                      "%s: rope_type: expected default, linear or llama3, found %s", where, type);
     }
     return status;
 }
@@ -197,9 +199,9 @@ static paro_status parse_quantization(paro_error *err, const char *where, const 
                          strcmp(method, "awq") == 0 ? version : "");
     }
     if (status == PARO_STATUS_OK && config->bits != 4)
-        status = paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                           "%s: quantization_config: bits: expected 4, found %u", where,
-                           config->bits);
+        status =
+            paro_fail(err, PARO_STATUS_UNSUPPORTED,
+                      "%s: quantization_config: bits: expected 4, found %u", where, config->bits);
     if (status == PARO_STATUS_OK && config->group_size % 2 != 0)
         status = paro_fail(err, PARO_STATUS_FORMAT,
                            "%s: quantization_config: group_size: expected an even number, found %u",
@@ -244,21 +246,21 @@ static paro_status parse_root(paro_error *err, const char *where, const json_t *
     if (status == PARO_STATUS_OK)
         status = parse_eos(err, where, root, config);
     if (status == PARO_STATUS_OK)
-        status = paro_json_get_f64(err, where, root, "rms_norm_eps", 0, 1, 1e-6,
-                                   &config->norm_epsilon);
+        status =
+            paro_json_get_f64(err, where, root, "rms_norm_eps", 0, 1, 1e-6, &config->norm_epsilon);
     if (status == PARO_STATUS_OK)
         status = paro_json_get_bool(err, where, root, "tie_word_embeddings", false,
                                     &config->tied_embeddings);
     if (status == PARO_STATUS_OK)
-        status = paro_json_get_bool(err, where, root, "attention_bias", false,
-                                    &config->attention_bias);
+        status =
+            paro_json_get_bool(err, where, root, "attention_bias", false, &config->attention_bias);
     if (status == PARO_STATUS_OK)
         status = paro_json_get_bool(err, where, root, "mlp_bias", false, &config->mlp_bias);
     if (status == PARO_STATUS_OK)
         status = paro_json_get_string(err, where, root, "hidden_act", "silu", &activation);
     if (status == PARO_STATUS_OK && strcmp(activation, "silu") != 0)
-        status = paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                           "%s: hidden_act: expected silu, found %s", where, activation);
+        status = paro_fail(err, PARO_STATUS_UNSUPPORTED, "%s: hidden_act: expected silu, found %s",
+                           where, activation);
     bool sliding = false;
     if (status == PARO_STATUS_OK)
         status = paro_json_get_bool(err, where, root, "use_sliding_window", false, &sliding);

@@ -45,7 +45,7 @@ typedef struct paro_config {
     bool attention_bias; /* q, k, v, o carry a bias */
     bool mlp_bias;
     paro_quant_method quant_method;
-    uint32_t bits;       /* of quantised linears */
+    uint32_t bits; /* of quantised linears */
     uint32_t group_size;
     uint32_t krot;
     int32_t eos_ids[PARO_MAX_EOS];
@@ -60,7 +60,6 @@ paro_status paro_config_load(paro_error *err, const char *dir, paro_config *out)
 
 /* The same from text, for tests and fuzzing; generation may be NULL. `where` names it in errors. */
 paro_status paro_config_parse(paro_error *err, const char *where, const char *text, size_t n_bytes,
-                              const char *generation, size_t n_generation_bytes,
-                              paro_config *out);
+                              const char *generation, size_t n_generation_bytes, paro_config *out);
 
 #endif

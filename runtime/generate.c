@@ -3,7 +3,8 @@
  * Continuing a text: tokens drawn one at a time, their text streamed, stop strings held back.
  *
  * Invariants: 1. `held` is text that is final but not emitted, because a stop string may have begun
- * in it; it is shorter than the longest stop string; 2. emitted + held is the detokenised text so far.
+ * in it; it is shorter than the longest stop string; 2. emitted + held is the detokenised text so
+ * far.
  */
 #include <paro/generate.h>
 #include <stdlib.h>
@@ -70,8 +71,7 @@ static paro_status take_text(paro_error *err, text_sink *sink, const char *text,
         paro_buffer_clear(&sink->held);
         return PARO_STATUS_OK;
     }
-    size_t kept =
-        is_last ? 0 : held_bytes(sink->options, sink->held.data, sink->held.n_bytes);
+    size_t kept = is_last ? 0 : held_bytes(sink->options, sink->held.data, sink->held.n_bytes);
     size_t final = sink->held.n_bytes - kept;
     emit(sink, final);
     memmove(sink->held.data, sink->held.data + final, kept);
@@ -157,8 +157,8 @@ paro_status paro_generate(paro_error *err, paro_session *session, const paro_tok
     const paro_model *model = paro_session_model(session);
     paro_generate_result sum = {.n_prompt = (uint32_t)n_prompt};
     paro_sampler sampler = {0};
-    text_sink sink = {.options = options == NULL ? &greedy : options, .emit = emit_text,
-                      .context = context};
+    text_sink sink = {
+        .options = options == NULL ? &greedy : options, .emit = emit_text, .context = context};
     paro_status status = PARO_STATUS_OK;
     float *logits = NULL;
     options = sink.options;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model: names of tensors to places in the architecture. Shapes of everything that is not a linear
- * are checked here; linears check themselves when first used (linear.h).
+ * A model: names of tensors to places in the architecture. Shapes of everything that is not a
+ * linear are checked here; linears check themselves when first used (linear.h).
  */
 #include "runtime/model.h"
 
@@ -11,12 +11,7 @@
 #include "base/file.h"
 
 /* Where a block's linears are, and their shapes; the order of paro_slot. */
-typedef enum size_name {
-    SIZE_HIDDEN,
-    SIZE_INTERMEDIATE,
-    SIZE_Q,
-    SIZE_KV
-} size_name;
+typedef enum size_name { SIZE_HIDDEN, SIZE_INTERMEDIATE, SIZE_Q, SIZE_KV } size_name;
 
 static const struct slot_row {
     const char *name;
@@ -61,8 +56,8 @@ static const paro_tensor *find(const paro_model *model, const char *prefix, cons
 }
 
 /* A tensor that must be there, be a weight, and have this shape (rank 1 where n_columns is 0). */
-static paro_status need(paro_error *err, const paro_model *model, const char *name,
-                        uint32_t n_rows, uint32_t n_columns, const paro_tensor **out)
+static paro_status need(paro_error *err, const paro_model *model, const char *name, uint32_t n_rows,
+                        uint32_t n_columns, const paro_tensor **out)
 {
     const paro_tensor *tensor = paro_tensor_set_find(model->tensors, name);
     const uint64_t shape[2] = {n_rows, n_columns};
@@ -107,10 +102,9 @@ static paro_status bind_linear(paro_error *err, const paro_model *model, const c
                          "%s: %s.qweight: is quantised, but config.json has no quantization_config",
                          linear.qweight->file, name);
     if (linear.qweight == NULL && linear.weight == NULL)
-        return paro_fail(err, PARO_STATUS_FORMAT, "%s: tensor %s.weight is missing%s", model->dir,
-                         name,
-                         config->quant_method == PARO_QUANT_METHOD_NONE ? ""
-                                                                        : " (and .qweight too)");
+        return paro_fail(
+            err, PARO_STATUS_FORMAT, "%s: tensor %s.weight is missing%s", model->dir, name,
+            config->quant_method == PARO_QUANT_METHOD_NONE ? "" : " (and .qweight too)");
     if (has_bias && linear.bias == NULL)
         return paro_fail(err, PARO_STATUS_FORMAT,
                          "%s: tensor %s.bias is missing (config.json says there is a bias)",
@@ -119,8 +113,7 @@ static paro_status bind_linear(paro_error *err, const paro_model *model, const c
     return PARO_STATUS_OK;
 }
 
-static paro_status bind_block(paro_error *err, paro_model *model, uint32_t layer,
-                              paro_block *block)
+static paro_status bind_block(paro_error *err, paro_model *model, uint32_t layer, paro_block *block)
 {
     const paro_config *config = &model->config;
     const char *prefix = paro_arena_printf(&model->arena, "model.layers.%u", layer);
@@ -149,10 +142,10 @@ static paro_status bind_block(paro_error *err, paro_model *model, uint32_t layer
         const struct slot_row *row = &slots[slot];
         const char *name = paro_arena_printf(&model->arena, "%s.%s", prefix, row->name);
         bool has_bias = row->is_attention ? config->attention_bias : config->mlp_bias;
-        status = name == NULL ? paro_fail_memory(err, 64, "a tensor name")
-                              : bind_linear(err, model, name, size_of(config, row->n_in),
-                                            size_of(config, row->n_out), has_bias,
-                                            &block->linears[slot]);
+        status = name == NULL
+                     ? paro_fail_memory(err, 64, "a tensor name")
+                     : bind_linear(err, model, name, size_of(config, row->n_in),
+                                   size_of(config, row->n_out), has_bias, &block->linears[slot]);
     }
     return status;
 }
@@ -165,11 +158,13 @@ static paro_status bind(paro_error *err, paro_model *model)
     if (status == PARO_STATUS_OK)
         status = need(err, model, "model.norm.weight", config->hidden, 0, &model->norm);
     if (status == PARO_STATUS_OK && config->tied_embeddings)
-        *model->head = (paro_linear){.name = "model.embed_tokens", .n_in = config->hidden,
-                                    .n_out = config->vocab, .weight = model->embedding};
+        *model->head = (paro_linear){.name = "model.embed_tokens",
+                                     .n_in = config->hidden,
+                                     .n_out = config->vocab,
+                                     .weight = model->embedding};
     else if (status == PARO_STATUS_OK)
-        status = bind_linear(err, model, "lm_head", config->hidden, config->vocab, false,
-                             model->head);
+        status =
+            bind_linear(err, model, "lm_head", config->hidden, config->vocab, false, model->head);
     for (uint32_t layer = 0; layer < config->n_layers && status == PARO_STATUS_OK; layer++)
         status = bind_block(err, model, layer, &model->blocks[layer]);
     return status;
@@ -216,10 +211,10 @@ paro_status paro_model_open(paro_error *err, const char *dir, const paro_model_o
     paro_config config;
     paro_tensor_set *tensors = NULL;
     if (!paro_path_is_dir(dir))
-        return paro_fail(err, paro_path_exists(dir) ? PARO_STATUS_INVALID_ARGUMENT
-                                                    : PARO_STATUS_NOT_FOUND,
-                         "%s: expected a model folder (config.json, model.safetensors), found %s",
-                         dir, paro_path_exists(dir) ? "a file" : "nothing");
+        return paro_fail(
+            err, paro_path_exists(dir) ? PARO_STATUS_INVALID_ARGUMENT : PARO_STATUS_NOT_FOUND,
+            "%s: expected a model folder (config.json, model.safetensors), found %s", dir,
+            paro_path_exists(dir) ? "a file" : "nothing");
     paro_status status = paro_config_load(err, dir, &config);
     if (status == PARO_STATUS_OK)
         status = paro_tensor_set_open(err, dir, &tensors);

@@ -10,8 +10,8 @@
 #include "base/arena.h"
 #include "base/safetensors.h"
 #include "base/thread.h"
+#include "cpu/linear.h"
 #include "runtime/config.h"
-#include "runtime/linear.h"
 
 /* The linears of one transformer block, in the order the plan and the forward pass use. */
 typedef enum paro_slot {
@@ -36,10 +36,10 @@ typedef struct paro_block {
 struct paro_model {
     char *dir;
     paro_config config;
-    paro_tensor_set *tensors; /* owned */
-    paro_pool *pool;          /* owned */
-    paro_arena arena;         /* names, blocks */
-    paro_block *blocks;       /* [n_layers] */
+    paro_tensor_set *tensors;     /* owned */
+    paro_pool *pool;              /* owned */
+    paro_arena arena;             /* names, blocks */
+    paro_block *blocks;           /* [n_layers] */
     const paro_tensor *embedding; /* [vocab, hidden] */
     const paro_tensor *norm;      /* [hidden] */
     paro_linear *head;            /* [vocab, hidden]; the embedding where tied */

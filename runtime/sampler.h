@@ -40,8 +40,9 @@ void paro_sampler_release(paro_sampler *sampler);
 /* The highest logit; the lowest id on a tie. NaN is never highest. */
 int32_t paro_argmax(const float *logits, uint32_t vocab);
 
-/* Draws a token: softmax(logits / temperature) over the top_k likeliest, cut where their probability
- * reaches top_p (Holtzman et al. 2020), renormalised. Greedy draws nothing from the seed. */
+/* Draws a token: softmax(logits / temperature) over the top_k likeliest, cut where their
+ * probability reaches top_p (Holtzman et al. 2020), renormalised. Greedy draws nothing from the
+ * seed. */
 int32_t paro_sampler_draw(paro_sampler *sampler, const float *logits);
 
 #endif

@@ -2,9 +2,9 @@
  *
  * A session: the forward pass over new tokens, and the KV cache of those already read.
  *
- * Invariants: 1. keys and values of the tokens 0 .. n_tokens - 1 are in the cache; what stands behind
- * them is scratch; 2. n_tokens changes only when a call succeeds; 3. capacity <= max_tokens, and the
- * cache of every layer has that capacity.
+ * Invariants: 1. keys and values of the tokens 0 .. n_tokens - 1 are in the cache; what stands
+ * behind them is scratch; 2. n_tokens changes only when a call succeeds; 3. capacity <= max_tokens,
+ * and the cache of every layer has that capacity.
  */
 #include "runtime/session.h"
 
@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/attention.h"
+#include "cpu/attention.h"
+#include "cpu/ops.h"
 #include "runtime/model.h"
-#include "runtime/ops.h"
 
 enum {
-    CHUNK_TOKENS = 512,          /* read at a time: amortises unpacking weights */
-    FIRST_CAPACITY = 256,        /* tokens */
+    CHUNK_TOKENS = 512,             /* read at a time: amortises unpacking weights */
+    FIRST_CAPACITY = 256,           /* tokens */
     LOGITS_FLOATS = 8 * 1024 * 1024 /* of one batch of rows */
 };
 
@@ -188,8 +188,8 @@ static paro_status reserve_cache(paro_error *err, paro_session *session, size_t 
         ok = grown[i] != NULL;
     }
     for (uint32_t i = 0; i < n_arrays && grown != NULL; i++) {
-        float **kept = i < config->n_layers ? &session->keys[i]
-                                            : &session->values[i - config->n_layers];
+        float **kept =
+            i < config->n_layers ? &session->keys[i] : &session->values[i - config->n_layers];
         if (ok)
             move_cache(config, session->n_tokens, kept, session->capacity, grown[i], capacity);
         else
@@ -285,8 +285,8 @@ static paro_status mlp_part(paro_error *err, paro_session *session, uint32_t lay
     if (status != PARO_STATUS_OK)
         return status;
     paro_ops_swiglu(act->gate, act->up, m * config->intermediate);
-    status = paro_linear_forward(err, &linears[PARO_SLOT_DOWN], model->pool, act->gate, m,
-                                 act->normed);
+    status =
+        paro_linear_forward(err, &linears[PARO_SLOT_DOWN], model->pool, act->gate, m, act->normed);
     if (status == PARO_STATUS_OK)
         paro_ops_add(act->residual, act->normed, m * config->hidden);
     return status;
@@ -346,8 +346,7 @@ static paro_status compute_logits(paro_error *err, paro_session *session, size_t
     activations *act = &session->act;
     norm_rows(act, &model->config, model->norm, act->residual + first * hidden, n_rows,
               act->normed);
-    return paro_linear_forward(err, model->head, model->pool, act->normed, n_rows,
-                               logits);
+    return paro_linear_forward(err, model->head, model->pool, act->normed, n_rows, logits);
 }
 
 static paro_status reserve_logits(paro_error *err, paro_session *session, size_t n_rows)
@@ -381,8 +380,8 @@ static paro_status hand_logits(paro_error *err, paro_session *session, size_t of
     return status;
 }
 
-static paro_status check_tokens(paro_error *err, const paro_session *session,
-                                const int32_t *tokens, size_t n_tokens)
+static paro_status check_tokens(paro_error *err, const paro_session *session, const int32_t *tokens,
+                                size_t n_tokens)
 {
     const uint32_t vocab = session->model->config.vocab;
     if (n_tokens == 0)

@@ -61,9 +61,9 @@ door() { # HEADER PATTERN_OF_FILES
 }
 door '(lua|lualib|lauxlib)\.h' 'lua/[^:]*|tests/test_(sandbox|pattern)\.c'
 door 'jansson\.h' 'base/json\.h|cli/[^:]*|tests/[^:]*|bench/[^:]*'
-door 'cblas\.h' 'runtime/blas\.c'
-door 'pcre2\.h' 'runtime/pretokenize\.c'
-door 'utf8proc\.h' 'runtime/normalize\.c'
+door 'cblas\.h' 'cpu/blas\.c'
+door 'pcre2\.h' 'tokenizer/pretokenize\.c'
+door 'utf8proc\.h' 'tokenizer/normalize\.c'
 door 'sodium\.h' 'base/hash\.c'
 door 'cmocka\.h' 'tests/[^:]*'
 door '(cuda|nvrtc|cupti|cublasLt|sqlite3|nvml)[a-z_]*\.h' '-'
@@ -77,9 +77,11 @@ floor() { # FOLDER ALLOWED_FOLDERS
 }
 floor include 'paro'
 floor base 'base'
-floor runtime 'base|runtime'
-floor calib 'base|runtime|calib'
-floor lua 'base|runtime|calib|lua'
+floor cpu 'base|cpu'
+floor tokenizer 'base|tokenizer'
+floor runtime 'base|cpu|runtime'
+floor calib 'base|cpu|runtime|calib'
+floor lua 'base|cpu|runtime|calib|lua'
 floor cli 'cli'
 floor examples 'examples'
 
@@ -95,7 +97,7 @@ breaches "path of one machine" < <(
 # 6. The library neither ends the process, prints, nor reads the environment.
 library=()
 for file in "${code[@]}"; do
-    case $file in base/* | runtime/* | calib/* | lua/*) library+=("$file") ;; esac
+    case $file in base/* | cpu/* | tokenizer/* | runtime/* | calib/* | lua/*) library+=("$file") ;; esac
 done
 breaches "not for a library" < <(
     grep -nE '\b(abort|exit|_exit|printf|puts|putchar|perror|getenv|setenv|assert) *\(' \

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes runtime/unicode_supplement.h: the general categories of code points that Unicode 14 (what
+"""Writes tokenizer/unicode_supplement.h: the general categories of code points that Unicode 14 (what
 PCRE2 10.42 knows) leaves unassigned and the Oniguruma inside `tokenizers` knows, and which are Han.
 
-    python3 scripts/make_unicode_supplement.py > runtime/unicode_supplement.h
+    python3 scripts/make_unicode_supplement.py > tokenizer/unicode_supplement.h
 
 Needs a Python whose unicodedata is Unicode 14 (3.11) and the `tokenizers` package (0.23.3 was used)."""
 

@@ -18,7 +18,7 @@
 #include "base/pack.h"
 #include "base/reference.h"
 #include "base/rng.h"
-#include "runtime/linear_tables.h"
+#include "cpu/linear_tables.h"
 
 typedef struct fixture {
     paro_linear linear;

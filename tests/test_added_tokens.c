@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 #include "base/buffer.h"
-#include "runtime/added_tokens.h"
 #include "tests/support.h"
+#include "tokenizer/added_tokens.h"
 
 /* Writes pieces as "text|<7>|text": tokens by their id. */
 static paro_status write_piece(paro_error *err, void *context, const char *text, size_t n_bytes,

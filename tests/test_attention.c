@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of runtime/attention.c against fp64.
+ * Tests of cpu/attention.c against fp64.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -14,7 +14,7 @@
 
 #include "base/reference.h"
 #include "base/rng.h"
-#include "runtime/attention.h"
+#include "cpu/attention.h"
 
 static void *alloc(size_t n_bytes)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of runtime/blas.c: the arguments mean what the header says.
+ * Tests of cpu/blas.c: the arguments mean what the header says.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "runtime/blas.h"
+#include "cpu/blas.h"
 
 enum { M = 5, N = 7, K = 9, A_STRIDE = 11, B_STRIDE = 13, C_STRIDE = 12 };
 

@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "runtime/bpe.h"
 #include "tests/support.h"
+#include "tokenizer/bpe.h"
 
 enum { MAX_TOKENS = 64, MAX_WORD = 300 };
 

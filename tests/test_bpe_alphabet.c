@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 #include "base/utf8.h"
-#include "runtime/bpe_alphabet.h"
 #include "tests/support.h"
+#include "tokenizer/bpe_alphabet.h"
 
 static void test_every_byte(void **state)
 {

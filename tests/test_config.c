@@ -117,9 +117,9 @@ static void test_rope(void **state)
                           " \"rope_theta\": 1000000.0}"),
                     NULL, &c));
     assert_true(c.rope.theta == 1000000);
-    assert_fails(parse(&err, SMALL(", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0}"),
-                       NULL, &c),
-                 PARO_STATUS_UNSUPPORTED, "expected default, linear or llama3, found yarn");
+    assert_fails(
+        parse(&err, SMALL(", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0}"), NULL, &c),
+        PARO_STATUS_UNSUPPORTED, "expected default, linear or llama3, found yarn");
     assert_fails(parse(&err,
                        SMALL(", \"rope_scaling\": {\"type\": \"llama3\","
                              " \"low_freq_factor\": 4, \"high_freq_factor\": 4}"),
@@ -133,8 +133,9 @@ static void test_quantization(void **state)
     paro_error err;
     paro_config c;
 #define QUANT(body) SMALL(", \"quantization_config\": {" body "}")
-    assert_ok(parse(&err, QUANT("\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 128,"
-                                " \"version\": \"gemm\", \"zero_point\": true"),
+    assert_ok(parse(&err,
+                    QUANT("\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 128,"
+                          " \"version\": \"gemm\", \"zero_point\": true"),
                     NULL, &c));
     assert_int_equal(c.quant_method, PARO_QUANT_METHOD_AWQ);
     assert_int_equal(c.krot, 0);
@@ -145,9 +146,9 @@ static void test_quantization(void **state)
                  PARO_STATUS_UNSUPPORTED, "found gptq");
     assert_fails(parse(&err, QUANT("\"quant_method\": \"paroquant\", \"bits\": 3"), NULL, &c),
                  PARO_STATUS_UNSUPPORTED, "bits: expected 4, found 3");
-    assert_fails(parse(&err, QUANT("\"quant_method\": \"paroquant\", \"group_size\": 33"), NULL,
-                       &c),
-                 PARO_STATUS_FORMAT, "group_size");
+    assert_fails(
+        parse(&err, QUANT("\"quant_method\": \"paroquant\", \"group_size\": 33"), NULL, &c),
+        PARO_STATUS_FORMAT, "group_size");
     assert_fails(parse(&err, QUANT("\"quant_method\": \"paroquant\", \"krot\": -1"), NULL, &c),
                  PARO_STATUS_FORMAT, "krot");
 }
@@ -194,16 +195,15 @@ static void test_load(void **state)
     assert_int_equal(c.n_kv_heads, 2);
     assert_int_equal(c.n_eos_ids, 1);
     assert_int_equal(c.eos_ids[0], 2047);
-    assert_fails(paro_config_load(&err, "models", &c), PARO_STATUS_NOT_FOUND,
-                 "models/config.json");
+    assert_fails(paro_config_load(&err, "models", &c), PARO_STATUS_NOT_FOUND, "models/config.json");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_everything),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_everything),
         cmocka_unit_test(test_architectures), cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_quantization), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_quantization),  cmocka_unit_test(test_refused),
         cmocka_unit_test(test_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

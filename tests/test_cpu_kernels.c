@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of runtime/cpu_kernels*.c: each function of every table this machine can run.
+ * Tests of cpu/cpu_kernels*.c: each function of every table this machine can run.
  */
 #include "tests/linear_fixture.h"
 

@@ -82,8 +82,7 @@ static void test_greedy(void **state)
     (void)state;
     sink out = {0};
     uint32_t length;
-    paro_generate_result r =
-        generate(&(paro_generate_options){.n_tokens = 64}, 0, &out, &length);
+    paro_generate_result r = generate(&(paro_generate_options){.n_tokens = 64}, 0, &out, &length);
     assert_string_equal(out.text.data, greedy_text);
     assert_int_equal(r.finish, PARO_FINISH_LENGTH);
     assert_int_equal(r.n_generated, 64);
@@ -107,8 +106,8 @@ static void test_session_limit(void **state)
 static void test_stop(void **state)
 {
     (void)state;
-    static const char *const stops[] = {"century, the", "th century was", ".", "y", "19th century. T",
-                                        "city", " the 19th"};
+    static const char *const stops[] = {"century, the",    "th century was", ".",        "y",
+                                        "19th century. T", "city",           " the 19th"};
     for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
         sink out = {0};
         const paro_generate_options options = {.n_tokens = 64, .stop = &stops[i], .n_stop = 1};
@@ -191,9 +190,9 @@ static void test_refused(void **state)
                                &(paro_generate_options){.stop = &stop, .n_stop = 1}, NULL, NULL,
                                NULL, &result),
                  PARO_STATUS_INVALID_ARGUMENT, "stop strings need a tokenizer");
-    assert_fails(paro_generate(&err, session, NULL, prompt, n_prompt, NULL, NULL, NULL, ids,
-                               &result),
-                 PARO_STATUS_INVALID_ARGUMENT, "n_tokens");
+    assert_fails(
+        paro_generate(&err, session, NULL, prompt, n_prompt, NULL, NULL, NULL, ids, &result),
+        PARO_STATUS_INVALID_ARGUMENT, "n_tokens");
     assert_fails(paro_generate(&err, session, NULL, prompt, 0, NULL, NULL, NULL, NULL, &result),
                  PARO_STATUS_INVALID_ARGUMENT, "at least one token");
     assert_fails(paro_generate(&err, session, NULL, prompt, n_prompt,
@@ -206,9 +205,9 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy), cmocka_unit_test(test_session_limit),
-        cmocka_unit_test(test_stop),   cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_seeds),  cmocka_unit_test(test_eos),
+        cmocka_unit_test(test_greedy),  cmocka_unit_test(test_session_limit),
+        cmocka_unit_test(test_stop),    cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_seeds),   cmocka_unit_test(test_eos),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

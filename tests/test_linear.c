@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of runtime/linear.c: every way through it against fp64, on every instruction set here.
+ * Tests of cpu/linear.c: every way through it against fp64, on every instruction set here.
  */
 #include "tests/linear_fixture.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of runtime/linear_prepare.c: every promise of the format, broken once.
+ * Tests of cpu/linear_prepare.c: every promise of the format, broken once.
  */
 #include <pthread.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of runtime/linear_weight.c: the effective weight gives what the layer gives.
+ * Tests of cpu/linear_weight.c: the effective weight gives what the layer gives.
  */
 #include "tests/linear_fixture.h"
 

@@ -89,8 +89,8 @@ static paro_status compare_rows(paro_error *err, void *context, size_t first, si
     return PARO_STATUS_OK;
 }
 
-/* Bar: relative L2 error of the logits below 2e-5 (a wrong norm epsilon alone shows as 1e-4), and the
- * same 64 greedy tokens. */
+/* Bar: relative L2 error of the logits below 2e-5 (a wrong norm epsilon alone shows as 1e-4), and
+ * the same 64 greedy tokens. */
 static void check_goldens(const char *dir)
 {
     paro_error err;
@@ -114,8 +114,8 @@ static void check_goldens(const char *dir)
         const paro_generate_options options = {.n_tokens = N_GREEDY, .ignore_eos = true};
         paro_generate_result result;
         paro_session_truncate(session, 0);
-        assert_ok(paro_generate(&err, session, NULL, g.ids, g.n_ids, &options, NULL, NULL, ids,
-                                &result));
+        assert_ok(
+            paro_generate(&err, session, NULL, g.ids, g.n_ids, &options, NULL, NULL, ids, &result));
         assert_int_equal(result.n_generated, N_GREEDY);
         assert_memory_equal(ids, g.greedy, sizeof ids);
         paro_session_free(session);
@@ -179,8 +179,8 @@ static void test_info(void **state)
     paro_model_free(NULL);
     assert_fails(paro_model_open(&err, "models/none", NULL, &model), PARO_STATUS_NOT_FOUND,
                  "models/none");
-    assert_fails(paro_model_open(&err, "models/demo/config.json", NULL, &model), PARO_STATUS_INVALID_ARGUMENT,
-                 "expected a model folder");
+    assert_fails(paro_model_open(&err, "models/demo/config.json", NULL, &model),
+                 PARO_STATUS_INVALID_ARGUMENT, "expected a model folder");
 }
 
 /* A copy of the demo model's folder, with one tensor left out, or of another shape or dtype. */
@@ -212,8 +212,7 @@ static void write_damaged(const char *dir, const char *name, int damage)
                 assert_ok(
                     paro_shard_writer_declare(&err, writer, t.name, t.dtype, t.rank, t.shape));
             else
-                assert_ok(paro_shard_writer_write(&err, writer, t.name, t.data,
-                                                  (size_t)t.n_bytes));
+                assert_ok(paro_shard_writer_write(&err, writer, t.name, t.data, (size_t)t.n_bytes));
         }
     }
     assert_ok(paro_shard_writer_finish(&err, writer, NULL, NULL));
@@ -225,10 +224,9 @@ static void write_damaged(const char *dir, const char *name, int damage)
 static void test_damaged(void **state)
 {
     (void)state;
-    static const char *const names[] = {
-        "model.embed_tokens.weight", "model.norm.weight",
-        "model.layers.2.post_attention_layernorm.weight",
-        "model.layers.3.mlp.down_proj.weight", "lm_head.weight"};
+    static const char *const names[] = {"model.embed_tokens.weight", "model.norm.weight",
+                                        "model.layers.2.post_attention_layernorm.weight",
+                                        "model.layers.3.mlp.down_proj.weight", "lm_head.weight"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         for (int damage = 0; damage < 3; damage++) {
             paro_error err = {0};
@@ -250,9 +248,9 @@ static void test_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_demo),       cmocka_unit_test(test_llama),
-        cmocka_unit_test(test_qwen3),      cmocka_unit_test(test_llama_paro),
-        cmocka_unit_test(test_info),       cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_demo),  cmocka_unit_test(test_llama),
+        cmocka_unit_test(test_qwen3), cmocka_unit_test(test_llama_paro),
+        cmocka_unit_test(test_info),  cmocka_unit_test(test_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,8 +11,8 @@
 
 #include "base/rng.h"
 #include "base/utf8.h"
-#include "runtime/normalize.h"
 #include "tests/support.h"
+#include "tokenizer/normalize.h"
 
 static void expect_form(paro_normal_form form, const char *text, const char *expected)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Tests of runtime/ops.c against fp64.
+ * Tests of cpu/ops.c against fp64.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -14,8 +14,8 @@
 
 #include "base/reference.h"
 #include "base/rng.h"
-#include "runtime/exp.h"
-#include "runtime/ops.h"
+#include "cpu/exp.h"
+#include "cpu/ops.h"
 
 enum { MAX = 4096 };
 

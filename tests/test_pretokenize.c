@@ -10,9 +10,9 @@
 #include <cmocka.h>
 
 #include "base/buffer.h"
-#include "runtime/pretokenize.h"
 #include "tests/goldens/pretokenize_cases.h"
 #include "tests/support.h"
+#include "tokenizer/pretokenize.h"
 
 static paro_status write_word(paro_error *err, void *context, const char *word, size_t n_bytes)
 {

@@ -139,9 +139,9 @@ static void test_refused(void **state)
     (void)state;
     paro_error err;
     paro_sampler sampler;
-    const paro_sampler_options bad[] = {{.temperature = -1}, {.temperature = NAN},
-                                        {.temperature = INFINITY}, {.top_p = 1.5F},
-                                        {.top_p = NAN}, {.top_p = -0.1F}};
+    const paro_sampler_options bad[] = {
+        {.temperature = -1}, {.temperature = NAN}, {.temperature = INFINITY},
+        {.top_p = 1.5F},     {.top_p = NAN},       {.top_p = -0.1F}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_fails(paro_sampler_init(&err, &bad[i], VOCAB, &sampler),
                      PARO_STATUS_INVALID_ARGUMENT, i < 3 ? "temperature" : "top_p");
@@ -151,7 +151,7 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy), cmocka_unit_test(test_distribution),
+        cmocka_unit_test(test_greedy),    cmocka_unit_test(test_distribution),
         cmocka_unit_test(test_selection), cmocka_unit_test(test_seeds),
         cmocka_unit_test(test_refused),
     };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * calib/score.c against figures of independent implementations: tests/goldens/perplexity.json (made by
- * make_model_goldens.py beside it), and those of ../shared/README.md.
+ * calib/score.c against figures of independent implementations: tests/goldens/perplexity.json (made
+ * by make_model_goldens.py beside it), and those of ../shared/README.md.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -203,8 +203,8 @@ static void test_shared_figures(void **state)
             assert_ok(paro_file_read(&err, path, 1 << 24, &words, &n));
             assert_ok(paro_eval_text(&err, other, its, words, n, NULL,
                                      &(paro_eval_options){.max_tokens = 39 * 512}, &r));
-            printf("%s %s: perplexity %.4f, expected %.4f\n", rows[i].model, texts[k],
-                   r.perplexity, rows[i].perplexity[k]);
+            printf("%s %s: perplexity %.4f, expected %.4f\n", rows[i].model, texts[k], r.perplexity,
+                   rows[i].perplexity[k]);
             assert_near(r.perplexity, rows[i].perplexity[k], 5e-4);
             free(words);
             free(path);

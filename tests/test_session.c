@@ -61,8 +61,8 @@ static void test_pieces(void **state)
 {
     (void)state;
     paro_error err;
-    static const size_t cuts[][4] = {{600, 0, 0, 0}, {1, 599, 0, 0}, {511, 1, 1, 87},
-                                     {300, 299, 1, 0}, {513, 87, 0, 0}};
+    static const size_t cuts[][4] = {
+        {600, 0, 0, 0}, {1, 599, 0, 0}, {511, 1, 1, 87}, {300, 299, 1, 0}, {513, 87, 0, 0}};
     float whole[VOCAB], logits[VOCAB];
     for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
         paro_session *session = new_session(0);
@@ -188,9 +188,9 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),         cmocka_unit_test(test_truncate),
-        cmocka_unit_test(test_refused),        cmocka_unit_test(test_callback_stops),
-        cmocka_unit_test(test_independent),    cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_pieces),      cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_callback_stops),
+        cmocka_unit_test(test_independent), cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

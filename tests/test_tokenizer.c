@@ -19,7 +19,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/utf8.h"
-#include "runtime/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 
 static const char *const names[] = {"gpt2", "llama3", "qwen2", "smollm2", "o200k", "odd"};
 

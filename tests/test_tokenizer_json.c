@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "runtime/tokenizer.h"
 #include "tests/support.h"
+#include "tokenizer/tokenizer.h"
 
 #define BYTE_LEVEL "{'type':'ByteLevel','add_prefix_space':false,'trim_offsets':true}"
 #define PRE        "'pre_tokenizer':" BYTE_LEVEL

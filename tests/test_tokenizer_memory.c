@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "base/json.h"
-#include "runtime/tokenizer.h"
 #include "tests/support.h"
+#include "tokenizer/tokenizer.h"
 
 #if !TEST_SANITIZED
 

@@ -18,14 +18,14 @@ extern "C" {
 #endif
 
 typedef struct paro_eval_options {
-    uint32_t context;    /* window length in tokens; 0: 512 */
-    uint64_t max_tokens; /* use only the first so many tokens of the text; 0: all */
-    const char *stage;   /* name for progress reports; NULL: "eval" */
+    uint32_t context;              /* window length in tokens; 0: 512 */
+    uint64_t max_tokens;           /* use only the first so many tokens of the text; 0: all */
+    const char *stage;             /* name for progress reports; NULL: "eval" */
     const paro_observer *observer; /* may be NULL */
 } paro_eval_options;
 
 typedef struct paro_eval_result {
-    uint64_t n_tokens;    /* in whole windows */
+    uint64_t n_tokens; /* in whole windows */
     uint64_t n_windows;
     uint64_t n_predicted; /* n_windows * (context - 1) */
     double nll;           /* mean negative log-likelihood of a predicted token, in nats */

@@ -25,7 +25,7 @@ typedef struct paro_generate_options {
     uint64_t seed;           /* the same seed gives the same text, whatever the thread count */
     const char *const *stop; /* strings that end the text; they are not emitted */
     size_t n_stop;
-    bool ignore_eos;         /* go on after an end token */
+    bool ignore_eos; /* go on after an end token */
 } paro_generate_options;
 
 typedef enum paro_finish {
@@ -37,10 +37,10 @@ typedef enum paro_finish {
 
 typedef struct paro_generate_result {
     paro_finish finish;
-    uint32_t n_prompt;       /* tokens read */
-    uint32_t n_generated;    /* tokens sampled, an end token included */
-    double prefill_seconds;  /* time to the first token's logits */
-    double decode_seconds;   /* time from there to the end */
+    uint32_t n_prompt;      /* tokens read */
+    uint32_t n_generated;   /* tokens sampled, an end token included */
+    double prefill_seconds; /* time to the first token's logits */
+    double decode_seconds;  /* time from there to the end */
 } paro_generate_result;
 
 /* Receives pieces of text as they become final: whole characters, valid UTF-8, not

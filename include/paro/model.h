@@ -47,10 +47,10 @@ typedef struct paro_model_info {
     uint32_t n_kv_heads;
     uint32_t head_dim;
     uint32_t vocab;
-    uint32_t max_context; /* max_position_embeddings, in tokens */
-    uint32_t bits;        /* of quantised linears; 0 where there are none */
-    uint32_t group_size;  /* likewise */
-    uint32_t krot;        /* rotation rounds; 0 for AWQ */
+    uint32_t max_context;    /* max_position_embeddings, in tokens */
+    uint32_t bits;           /* of quantised linears; 0 where there are none */
+    uint32_t group_size;     /* likewise */
+    uint32_t krot;           /* rotation rounds; 0 for AWQ */
     uint64_t n_parameters;   /* weights as the architecture counts them, not as they are packed */
     uint64_t n_weight_bytes; /* bytes of those weights as they are stored */
 } paro_model_info;

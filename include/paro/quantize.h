@@ -22,10 +22,10 @@ extern "C" {
 typedef struct paro_recipe paro_recipe;
 
 typedef struct paro_recipe_options {
-    bool allow_io;            /* gives the recipe the io library */
-    uint64_t memory_bytes;    /* limit of its Lua state; 0: 256 MiB */
-    uint64_t n_instructions;  /* limit of Lua VM instructions; 0: 1e9 */
-    const char *const *set;   /* "key=value" pairs, the recipe function's second argument */
+    bool allow_io;           /* gives the recipe the io library */
+    uint64_t memory_bytes;   /* limit of its Lua state; 0: 256 MiB */
+    uint64_t n_instructions; /* limit of Lua VM instructions; 0: 1e9 */
+    const char *const *set;  /* "key=value" pairs, the recipe function's second argument */
     size_t n_set;
     const paro_observer *observer; /* `print` of the recipe goes to its log; may be NULL */
 } paro_recipe_options;
@@ -46,8 +46,8 @@ typedef struct paro_plan_linear {
     const char *rule;   /* the recipe's pattern that chose it; "" for keep */
     uint32_t n_out;     /* rows of W [n_out, n_in] */
     uint32_t n_in;
-    uint32_t bits;       /* 2..8; 16 for keep */
-    uint32_t group_size; /* input channels that share a scale and a zero point; 0 for keep */
+    uint32_t bits;           /* 2..8; 16 for keep */
+    uint32_t group_size;     /* input channels that share a scale and a zero point; 0 for keep */
     uint64_t n_bytes_before; /* in the source checkpoint */
     uint64_t n_bytes_after;  /* packed: codes, scales and zero points, without rotation tensors */
 } paro_plan_linear;
@@ -70,21 +70,22 @@ typedef enum paro_format {
     PARO_FORMAT_PSEUDO     /* "pseudo": dequantised weights as F16, any bits */
 } paro_format;
 
-/* The format's name, and the format of a name (PARO_STATUS_INVALID_ARGUMENT lists what there is). */
+/* The format's name, and the format of a name (PARO_STATUS_INVALID_ARGUMENT lists what there is).
+ */
 const char *paro_format_name(paro_format format);
 paro_status paro_format_parse(paro_error *err, const char *name, paro_format *out);
 
 typedef struct paro_quantize_options {
     paro_format format;
-    bool overwrite;          /* replace a checkpoint that is at `out_dir` already, in one step */
+    bool overwrite;           /* replace a checkpoint that is at `out_dir` already, in one step */
     uint64_t max_shard_bytes; /* 0: 5e9, as Hugging Face does */
     const paro_observer *observer; /* may be NULL */
 } paro_quantize_options;
 
 typedef struct paro_quantize_result {
     uint32_t n_quantized;
-    uint32_t n_kept;         /* linears of blocks that stayed as they are */
-    uint64_t n_bytes;        /* of all tensors written */
+    uint32_t n_kept;  /* linears of blocks that stayed as they are */
+    uint64_t n_bytes; /* of all tensors written */
     uint32_t n_shards;
     double seconds;
     double max_relative_error; /* the largest |W' - W| / |W| (Frobenius) of a quantised linear */
@@ -103,9 +104,8 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
 
 /* The same, in memory: a model that computes exactly what the checkpoint would. It shares the
  * source's mapped files, which must outlive it. The caller frees *out. */
-paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model,
-                                    const paro_plan *plan, const paro_quantize_options *options,
-                                    paro_model **out);
+paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                    const paro_quantize_options *options, paro_model **out);
 
 #ifdef __cplusplus
 }

@@ -41,8 +41,7 @@ typedef struct paro_encode_options {
  * false. */
 paro_status paro_tokenizer_encode(paro_error *err, const paro_tokenizer *tokenizer,
                                   const char *text, size_t n_bytes,
-                                  const paro_encode_options *options, int32_t **ids,
-                                  size_t *n_ids);
+                                  const paro_encode_options *options, int32_t **ids, size_t *n_ids);
 
 /* The text of `n_ids` tokens, as valid UTF-8 (what is not becomes U+FFFD), zero-terminated;
  * *n_bytes without the zero. `skip_special` leaves special tokens out. The caller frees *text. An

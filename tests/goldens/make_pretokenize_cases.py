@@ -42,7 +42,7 @@ print(
  *
  * Small texts and the pieces they are cut into. Made by make_pretokenize_cases.py.
  */
-#include "runtime/tokenizer_spec.h"
+#include "tokenizer/tokenizer_spec.h"
 
 static const struct {
     const char *pattern;

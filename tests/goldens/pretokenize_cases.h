@@ -2,7 +2,7 @@
  *
  * Small texts and the pieces they are cut into. Made by make_pretokenize_cases.py.
  */
-#include "runtime/tokenizer_spec.h"
+#include "tokenizer/tokenizer_spec.h"
 
 static const struct {
     const char *pattern;
