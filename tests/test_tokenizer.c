@@ -18,6 +18,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "base/thread.h"
 #include "base/utf8.h"
 #include "tokenizer/tokenizer.h"
 
@@ -371,6 +372,55 @@ static void catastrophic_pattern(void **state)
     paro_tokenizer_free(tokenizer);
 }
 
+typedef struct shared_work {
+    const paro_tokenizer *tokenizer;
+    const char *text;
+    size_t n_bytes;
+    const int32_t *expected;
+    size_t n_expected;
+    bool same[64];
+} shared_work;
+
+static void encode_shared(void *context, size_t i, int worker)
+{
+    shared_work *work = context;
+    int32_t *ids = NULL;
+    size_t n_ids = 0;
+
+    (void)worker;
+    work->same[i] = paro_tokenizer_encode(NULL, work->tokenizer, work->text, work->n_bytes, NULL,
+                                          &ids, &n_ids) == PARO_STATUS_OK &&
+                    n_ids == work->n_expected &&
+                    memcmp(ids, work->expected, n_ids * sizeof(*ids)) == 0;
+    free(ids);
+}
+
+/* One tokenizer, several threads. */
+static void shared_by_threads(void **state)
+{
+    char text[4096];
+    paro_error err;
+    paro_rng rng;
+    paro_pool *pool = NULL;
+    paro_tokenizer *tokenizer = open_golden("odd");
+    shared_work work = {.tokenizer = tokenizer, .text = text};
+    int32_t *expected;
+
+    (void)state;
+    paro_rng_seed(&rng, 4);
+    work.n_bytes = random_text(&rng, text, sizeof(text));
+    expected = encode(work.tokenizer, text, work.n_bytes, NULL, &work.n_expected);
+    work.expected = expected;
+    if (paro_pool_new(&err, 4, &pool) != PARO_STATUS_OK)
+        fail_msg("%s", err.message);
+    paro_pool_run(pool, 64, encode_shared, &work);
+    for (size_t i = 0; i < 64; i++)
+        assert_true(work.same[i]);
+    paro_pool_free(pool);
+    free(expected);
+    paro_tokenizer_free(tokenizer);
+}
+
 static void open_failures(void **state)
 {
     paro_error err;
@@ -398,6 +448,7 @@ int main(void)
         cmocka_unit_test(long_words),
         cmocka_unit_test(special_tokens_as_text),
         cmocka_unit_test(catastrophic_pattern),
+        cmocka_unit_test(shared_by_threads),
         cmocka_unit_test(open_failures),
     };
 

@@ -41,6 +41,8 @@ static paro_status parse_vocab(paro_error *err, const char *where, json_t *vocab
     json_object_foreach(vocab, key, value)
     {
         json_int_t id = json_integer_value(value);
+        size_t n_bytes = strlen(key);
+        const char *text;
 
         if (!json_is_integer(value) || id < 0 || id >= PARO_MAX_TOKEN_IDS)
             return paro_fail(err, PARO_STATUS_FORMAT,
@@ -48,12 +50,14 @@ static paro_status parse_vocab(paro_error *err, const char *where, json_t *vocab
                              where, key, PARO_MAX_TOKEN_IDS - 1,
                              json_is_integer(value) ? "another number"
                                                     : paro_json_type_name(value));
-        if (strlen(key) > UINT32_MAX)
+        if (n_bytes > UINT32_MAX)
             return paro_fail(err, PARO_STATUS_LIMIT, "%s: model.vocab: a token of over 4 GiB",
                              where);
         if ((uint32_t)id >= spec->n_ids)
             spec->n_ids = (uint32_t)id + 1;
-        if (!paro_map_put(ids, key, strlen(key), (uint32_t)id, NULL))
+        /* Copies that stand together are found much faster than jansson's scattered ones. */
+        text = paro_arena_strndup(&spec->arena, key, n_bytes);
+        if (text == NULL || !paro_map_put(ids, text, n_bytes, (uint32_t)id, NULL))
             return paro_fail_memory(err, n * sizeof(paro_map_slot), "the vocabulary");
     }
     spec->n_vocab = (uint32_t)n;
