@@ -112,6 +112,27 @@ def shared_texts(folder):
                 yield name, data[start : start + 20000]
 
 
+def compare_code_points(name, oracle, driver, path):
+    """Every code point that has a meaning, between letters and before a mark; prints the different."""
+    us = Driver(driver, path)
+    oracle.encode_special_tokens = False
+
+    def same(text):
+        return oracle.encode(text, add_special_tokens=False).ids == us.ids(0, text.encode())
+
+    ranges = [(0, 0xD800), (0xE000, 0x33480), (0xE0000, 0xE0200)]
+    points = [c for first, end in ranges for c in range(first, end)]
+    wrong = set()
+    for start in range(0, len(points), 64):
+        block = points[start : start + 64]
+        for context in (lambda c: "a%sa 1" % chr(c), lambda c: chr(c) * 2 + "\u0301"):
+            if not same("\n".join(context(c) for c in block)):
+                wrong.update(c for c in block if not same(context(c)))
+    us.close()
+    shown = " ".join("U+%04X" % c for c in sorted(wrong)[:8])
+    print("%-28s %9d code points; %d differences %s" % (name, len(points), len(wrong), shown))
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -120,6 +141,7 @@ def main():
     parser.add_argument("--bytes", type=int, default=2_200_000, help="of made-up text a tokenizer")
     parser.add_argument("--shared", default=os.path.join(ROOT, "..", "shared"))
     parser.add_argument("--only", help="names of tokenizers, with commas")
+    parser.add_argument("--code-points", action="store_true", help="one by one, and nothing else")
     args = parser.parse_args()
     total_wrong = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -144,6 +166,9 @@ def main():
             if args.only and name not in args.only.split(","):
                 continue
             oracle = Tokenizer.from_file(path)
+            if args.code_points:
+                compare_code_points(name, oracle, driver, path)
+                continue
             made_up = compare(name, oracle, driver, path, tokenizer_texts.texts(7, n_bytes))
             shared = (0, 0, 0)
             if n_bytes == args.bytes:
