@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/rng.h"
 #include "cpu/linear_tables.h"
 
@@ -50,13 +50,6 @@ typedef struct memory {
     unsigned char *pairs;
     unsigned char *theta;
 } memory;
-
-static double now_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int compare_doubles(const void *a, const void *b)
 {
@@ -212,9 +205,9 @@ static double read_gbs(const memory *m, paro_pool *pool)
     size_t n_tasks = m->n_bytes / READ_BYTES;
     reader r = {.data = m->weights, .n_bytes = m->n_bytes};
     r.sums = need(calloc((size_t)paro_pool_n_threads(pool), 64));
-    double start = now_seconds();
+    double start = paro_clock_seconds();
     paro_pool_run(pool, n_tasks, read_task, &r);
-    double seconds = now_seconds() - start;
+    double seconds = paro_clock_seconds() - start;
     static volatile uint64_t sink;
     sink = r.sums[0];
     (void)sink;
@@ -224,7 +217,7 @@ static double read_gbs(const memory *m, paro_pool *pool)
 
 static double case_seconds(bench_case *c, paro_pool *pool, size_t n_rows, const float *x, float *y)
 {
-    double start = now_seconds();
+    double start = paro_clock_seconds();
     for (size_t i = 0; i < c->n_layers; i++) {
         paro_error err;
         if (paro_linear_forward_with(&err, &c->layers[i].linear, pool, c->kernels, x, n_rows, y) !=
@@ -233,7 +226,7 @@ static double case_seconds(bench_case *c, paro_pool *pool, size_t n_rows, const 
             exit(1);
         }
     }
-    return now_seconds() - start;
+    return paro_clock_seconds() - start;
 }
 
 static size_t add_cases(bench_case *cases, const memory *m, const char *isa)

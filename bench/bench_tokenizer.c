@@ -13,17 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <paro/paro.h>
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "base/clock.h"
 
 static void fail(const char *message)
 {
@@ -133,19 +126,19 @@ static void measure(const paro_tokenizer *tokenizer, const char *path)
         int32_t *ids;
         char *back;
         size_t n_back;
-        double start = now();
+        double start = paro_clock_seconds();
 
         if (paro_tokenizer_encode(&err, tokenizer, text, n_bytes, NULL, &ids, &n_ids) !=
             PARO_STATUS_OK)
             fail(err.message);
-        if (now() - start < encode)
-            encode = now() - start;
-        start = now();
+        if (paro_clock_seconds() - start < encode)
+            encode = paro_clock_seconds() - start;
+        start = paro_clock_seconds();
         if (paro_tokenizer_decode(&err, tokenizer, ids, n_ids, false, &back, &n_back) !=
             PARO_STATUS_OK)
             fail(err.message);
-        if (now() - start < decode)
-            decode = now() - start;
+        if (paro_clock_seconds() - start < decode)
+            decode = paro_clock_seconds() - start;
         free(back);
         free(ids);
     }
@@ -158,7 +151,7 @@ int main(int argc, char **argv)
 {
     paro_error err;
     paro_tokenizer *tokenizer;
-    double start = now();
+    double start = paro_clock_seconds();
 
     if (argc < 2)
         fail("expected the path of a tokenizer.json or its folder");
@@ -167,7 +160,7 @@ int main(int argc, char **argv)
     if (argc == 2) {
         serve(tokenizer);
     } else {
-        printf("%s: opened in %.3f s, %u ids\n", argv[1], now() - start,
+        printf("%s: opened in %.3f s, %u ids\n", argv[1], paro_clock_seconds() - start,
                (unsigned)paro_tokenizer_vocab(tokenizer));
         for (int i = 2; i < argc; i++)
             measure(tokenizer, argv[i]);

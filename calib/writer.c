@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/safetensors_write.h"
@@ -130,13 +130,6 @@ static paro_status check_other_folder(paro_error *err, const char *source, const
     return PARO_STATUS_OK;
 }
 
-static double now_seconds(void)
-{
-    struct timespec now = {0};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_plan *plan,
                           const char *out_dir, const paro_quantize_options *options,
                           paro_quantize_result *result)
@@ -144,7 +137,7 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
     static const paro_quantize_options defaults = {0};
     if (options == NULL)
         options = &defaults;
-    double started = now_seconds();
+    double started = paro_clock_seconds();
     paro_staging staging = {.lock_fd = -1};
     paro_quantize_result measured = {0};
     const paro_format_row *format = paro_format_get(options->format);
@@ -174,7 +167,7 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
         return status;
     }
     if (result != NULL) {
-        measured.seconds = now_seconds() - started;
+        measured.seconds = paro_clock_seconds() - started;
         *result = measured;
     }
     return PARO_STATUS_OK;

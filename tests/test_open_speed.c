@@ -10,11 +10,11 @@
 
 #include <cmocka.h>
 #include <inttypes.h>
-#include <time.h>
 
 #include <paro/model.h>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "tests/support.h"
 
 enum { LAYERS = 32, HIDDEN = 4096, INTERMEDIATE = 14336, KV = 1024, VOCAB = 128256, REPEATS = 5 };
@@ -127,13 +127,6 @@ static bool make_model(const char *dir)
     return !s.no_room;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void test_open_8b(void **state)
 {
     (void)state;
@@ -154,10 +147,10 @@ static void test_open_8b(void **state)
         paro_error err;
         paro_model *model = NULL;
         paro_session *session = NULL;
-        double start = now();
+        double start = paro_clock_seconds();
         assert_ok(paro_model_open(&err, dir, NULL, &model));
         assert_ok(paro_session_new(&err, model, NULL, &session));
-        double seconds = now() - start;
+        double seconds = paro_clock_seconds() - start;
         paro_model_info info;
         paro_model_get_info(model, &info);
         assert_true(info.n_parameters == UINT64_C(8030261248));

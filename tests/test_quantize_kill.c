@@ -15,8 +15,8 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/rng.h"
 #include "tests/support.h"
 
@@ -119,12 +119,9 @@ static bool check_output(const char *out)
 
 static double seconds_of_a_run(const char *out)
 {
-    struct timespec from;
-    struct timespec to;
-    clock_gettime(CLOCK_MONOTONIC, &from);
+    double from = paro_clock_seconds();
     assert_false(run_child(out, UINT64_MAX, 0));
-    clock_gettime(CLOCK_MONOTONIC, &to);
-    return (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+    return paro_clock_seconds() - from;
 }
 
 static void check_clean(const char *dir, const char *out)
