@@ -4,6 +4,7 @@
 PCRE2 10.42 knows) leaves unassigned and the Oniguruma inside `tokenizers` knows, and which are Han.
 
     python3 scripts/make_unicode_supplement.py > tokenizer/unicode_supplement.h
+    clang-format -i tokenizer/unicode_supplement.h
 
 Needs a Python whose unicodedata is Unicode 14 (3.11) and the `tokenizers` package (0.23.3 was used)."""
 
@@ -55,8 +56,8 @@ def main():
         " * Code points that Unicode gained after version 14. Made by\n"
         " * scripts/make_unicode_supplement.py; not to be edited.\n"
         " */\n"
-        "#ifndef PARO_RUNTIME_UNICODE_SUPPLEMENT_H\n"
-        "#define PARO_RUNTIME_UNICODE_SUPPLEMENT_H\n\n"
+        "#ifndef PARO_TOKENIZER_UNICODE_SUPPLEMENT_H\n"
+        "#define PARO_TOKENIZER_UNICODE_SUPPLEMENT_H\n\n"
         "#include <stdbool.h>\n"
         "#include <stdint.h>\n\n"
         "typedef struct unicode_range {\n"
