@@ -17,6 +17,7 @@
 #include "runtime/session.h"
 
 typedef struct text_sink {
+    const paro_tokenizer *tokenizer;
     paro_decode_stream *stream; /* NULL: ids only */
     const paro_generate_options *options;
     paro_text_fn *emit;
@@ -84,7 +85,7 @@ static paro_status take_token(paro_error *err, text_sink *sink, int32_t id)
 {
     const char *text;
     size_t n_bytes;
-    if (sink->stream == NULL)
+    if (sink->stream == NULL || !paro_tokenizer_has(sink->tokenizer, id))
         return PARO_STATUS_OK;
     paro_status status = paro_decode_stream_push(err, sink->stream, id, &text, &n_bytes);
     return status == PARO_STATUS_OK ? take_text(err, sink, text, n_bytes, false) : status;
@@ -157,8 +158,10 @@ paro_status paro_generate(paro_error *err, paro_session *session, const paro_tok
     const paro_model *model = paro_session_model(session);
     paro_generate_result sum = {.n_prompt = (uint32_t)n_prompt};
     paro_sampler sampler = {0};
-    text_sink sink = {
-        .options = options == NULL ? &greedy : options, .emit = emit_text, .context = context};
+    text_sink sink = {.tokenizer = tokenizer,
+                      .options = options == NULL ? &greedy : options,
+                      .emit = emit_text,
+                      .context = context};
     paro_status status = PARO_STATUS_OK;
     float *logits = NULL;
     options = sink.options;

@@ -11,6 +11,7 @@
 #include <paro/generate.h>
 
 #include "base/buffer.h"
+#include "runtime/model.h"
 #include "tests/support.h"
 
 static const char prompt_text[] = "The history of the city begins in";
@@ -177,6 +178,55 @@ static void test_eos(void **state)
     assert_true(ended);
 }
 
+/* Puts a copy of a [2048, hidden] tensor with eight more rows, each `scale` times row `like`. */
+static void put_padded(paro_tensor_set *set, const char *name, size_t like, float scale)
+{
+    enum { MORE = 8 };
+    paro_error err;
+    paro_tensor tensor = *paro_tensor_set_find(model->tensors, name);
+    const size_t n = (size_t)tensor.shape[1], rows = (size_t)tensor.shape[0];
+    float *values = malloc((rows + MORE) * n * sizeof *values);
+    assert_non_null(values);
+    paro_f32_from_array(values, tensor.data, tensor.dtype, rows * n);
+    for (size_t i = 0; i < MORE * n; i++)
+        values[rows * n + i] = scale * values[like * n + i % n];
+    tensor.dtype = PARO_DTYPE_F32;
+    tensor.shape[0] = rows + MORE;
+    assert_ok(paro_tensor_set_put(&err, set, &tensor, values));
+}
+
+/* An embedding padded beyond the tokenizer's vocabulary: such ids may be drawn, and have no text.
+ */
+static void test_padded_vocabulary(void **state)
+{
+    (void)state;
+    enum { CENTURY = 1700, N = 8 }; /* " 19th century" has the id in third place */
+    paro_error err;
+    paro_tensor_set *set = NULL;
+    paro_model *padded = NULL;
+    paro_session *session = NULL;
+    paro_generate_result result;
+    sink out = {0};
+    int32_t ids[N];
+    bool was_drawn = false;
+    paro_config config = model->config;
+    config.vocab = 2056;
+    assert_ok(paro_tensor_set_new(&err, model->tensors, &set));
+    put_padded(set, "model.embed_tokens.weight", CENTURY, 1);
+    put_padded(set, "lm_head.weight", CENTURY, 1.25F);
+    assert_ok(paro_model_new(&err, "padded", &config, set, NULL, &padded));
+    assert_ok(paro_session_new(&err, padded, NULL, &session));
+    assert_ok(paro_generate(&err, session, tokenizer, prompt, n_prompt,
+                            &(paro_generate_options){.n_tokens = N}, take, &out, ids, &result));
+    for (int i = 0; i < N; i++)
+        was_drawn = was_drawn || !paro_tokenizer_has(tokenizer, ids[i]);
+    assert_true(was_drawn);
+    assert_int_equal(result.n_generated, N);
+    paro_session_free(session);
+    paro_model_free(padded);
+    paro_buffer_free(&out.text);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -205,9 +255,13 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_greedy),  cmocka_unit_test(test_session_limit),
-        cmocka_unit_test(test_stop),    cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_seeds),   cmocka_unit_test(test_eos),
+        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_session_limit),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_eos),
+        cmocka_unit_test(test_padded_vocabulary),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

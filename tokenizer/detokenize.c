@@ -20,13 +20,18 @@ struct paro_decode_stream {
     paro_buffer text; /* what the last call handed out */
 };
 
+bool paro_tokenizer_has(const paro_tokenizer *tokenizer, int32_t id)
+{
+    return id >= 0 && (uint32_t)id < tokenizer->n_ids && tokenizer->tokens[id].bytes != NULL;
+}
+
 /* The bytes of a token, none where it is skipped. */
 static paro_status token_bytes(paro_error *err, const paro_tokenizer *tokenizer, int32_t id,
                                bool skip_special, const char **bytes, size_t *n_bytes)
 {
     const paro_token_bytes *token;
 
-    if (id < 0 || (uint32_t)id >= tokenizer->n_ids || tokenizer->tokens[id].bytes == NULL)
+    if (!paro_tokenizer_has(tokenizer, id))
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "token %ld is not in the vocabulary (ids below %u)", (long)id,
                          (unsigned)tokenizer->n_ids);

@@ -26,6 +26,10 @@ void paro_tokenizer_free(paro_tokenizer *tokenizer);
 /* Number of ids, added tokens included: every id is below it. */
 uint32_t paro_tokenizer_vocab(const paro_tokenizer *tokenizer);
 
+/* Whether an id stands for a token. A model's vocabulary may be larger than its tokenizer's: its
+ * embedding is often padded to a round size. */
+bool paro_tokenizer_has(const paro_tokenizer *tokenizer, int32_t id);
+
 /* The id of the begin token, or -1 where the tokenizer adds none. */
 int32_t paro_tokenizer_bos(const paro_tokenizer *tokenizer);
 
