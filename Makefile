@@ -62,8 +62,11 @@ fuzz: ## run every fuzz harness for FUZZ_SECONDS (60)
 	$(call build,build/fuzz)
 	scripts/run_fuzz.sh build/fuzz $(FUZZ_SECONDS)
 
-bench: build ## measure this machine (bench/)
-	scripts/run_bench.sh build/release
+bench: setup ## measure this machine: GB/s of the linears, MB/s of the tokenizer (bench/)
+	$(call configure,build/release)
+	cmake --build build/release -j $(JOBS) --target bench_cpu_linear bench_tokenizer
+	build/release/bench_cpu_linear
+	build/release/bench_tokenizer models/demo /usr/share/games/fortunes/science
 
 format: ## rewrite the sources as .clang-format says
 	@scripts/setup.sh lint
