@@ -122,7 +122,8 @@ paro_status paro_sync_parent(paro_error *err, const char *path)
         return paro_fail_memory(err, strlen(path), "a path");
     paro_status status = PARO_STATUS_OK;
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0)
+    /* EINVAL: a file system whose folders cannot be synced. */
+    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL))
         status = paro_fail_errno(err, errno, "sync", dir);
     if (fd >= 0)
         close(fd);
@@ -178,6 +179,8 @@ paro_status paro_file_write(paro_error *err, const char *path, const void *data,
     }
     temporary = NULL;
     status = paro_sync_parent(err, path);
+    if (status != PARO_STATUS_OK)
+        status = paro_fail_in(err, status, "%s is written, but", path);
 done:
     if (fd >= 0) {
         close(fd);

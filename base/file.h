@@ -27,7 +27,8 @@ paro_status paro_file_read(paro_error *err, const char *path, size_t max_bytes, 
                            size_t *n_bytes);
 
 /* Writes all of it to `path` through a temporary file beside it: write, fsync, rename, fsync of the
- * folder. On failure `path` is as it was. */
+ * folder. On failure `path` is as it was, unless only the folder could not be synced: the message
+ * then says so. */
 paro_status paro_file_write(paro_error *err, const char *path, const void *data, size_t n_bytes);
 
 /* fsync of the folder that holds `path`, so that a rename in it lasts. */
@@ -44,13 +45,16 @@ const char *paro_path_base(const char *path);
 
 /* A folder that appears whole or not at all.
  *
- * Invariants: 1. everything is written into `temporary`, a folder "TARGET.paro-partial" beside the
- * target, which holds a locked file ".paro-lock" while its writer lives; 2. `target` changes only
- * in one rename of commit; 3. a folder under that name whose lock is free is what a dead run left:
- * begin removes it. */
+ * Invariants: 1. whoever makes, renames or removes the names below holds the lock on the file
+ * "TARGET.paro-lock" beside the target; 2. everything is written into `temporary`, the folder
+ * "TARGET.paro-partial"; 3. `target` changes only in one rename of commit (where the file system
+ * can neither exchange names nor refuse to replace one, as NFS: in two, the old target standing
+ * aside as "TARGET.paro-old" between them); 4. what a dead run left, begin clears up: a target that
+ * stands aside goes back, a partial folder goes. */
 typedef struct paro_staging {
-    char *target;    /* as given, without trailing slashes */
+    char *target;    /* as given, without trailing slashes; where that is a link, what it means */
     char *temporary; /* where to write meanwhile */
+    char *lock;
     int lock_fd;
     bool overwrite;
 } paro_staging;
@@ -61,7 +65,8 @@ paro_status paro_staging_begin(paro_error *err, const char *target, bool overwri
                                paro_staging *out);
 
 /* Syncs every file and folder below temporary, then renames it to target; an old target that may be
- * overwritten is exchanged in the same step and then removed. Frees the staging on success. */
+ * overwritten is exchanged in the same step and then removed. Frees the staging once target is in
+ * place, also where syncing or clearing up after that failed: the message then says so. */
 paro_status paro_staging_commit(paro_error *err, paro_staging *staging);
 
 /* Removes temporary and frees; for failures. Zeroed or committed stagings are fine. */

@@ -2,9 +2,9 @@
  *
  * Folders that appear whole or not at all. Invariants in file.h, at paro_staging.
  *
- *     (nothing) --begin--> TARGET.paro-partial, locked --commit--> TARGET
+ *     (nothing) --begin--> TARGET.paro-lock, locked, and TARGET.paro-partial --commit--> TARGET
  *                                 |  \--abort--> (nothing)
- *                                 \--the process dies--> unlocked; the next begin removes it
+ *                                 \--the process dies--> unlocked; the next begin clears up
  */
 #include "base/file.h"
 
@@ -18,7 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOCK_SUFFIX "/.paro-lock"
+#define PARTIAL_SUFFIX ".paro-partial"
+#define LOCK_SUFFIX    ".paro-lock"
+#define OLD_SUFFIX     ".paro-old"
 
 /* What is done to each entry of a tree; folders after what they hold. */
 typedef paro_status visit_fn(paro_error *err, int dir_fd, const char *name, bool is_dir);
@@ -112,73 +114,77 @@ static char *concat(const char *a, const char *b)
     return text;
 }
 
-/* Creates and locks `temporary`, removing what a dead run left under that name. */
-static paro_status take_temporary(paro_error *err, const char *temporary, int *lock_fd)
+/* Opens and locks the file at `path`, which a writer unlinks when it is done: the lock counts only
+ * while the locked file is still the one of that name. */
+static paro_status take_lock(paro_error *err, const char *path, const char *target, int *lock_fd)
 {
-    paro_status status = PARO_STATUS_OK;
-    int fd = -1;
-    char *lock = concat(temporary, LOCK_SUFFIX);
-    if (lock == NULL)
-        return paro_fail_memory(err, strlen(temporary) + sizeof LOCK_SUFFIX, "a path");
-    if (mkdir(temporary, 0777) != 0) {
-        if (errno != EEXIST) {
-            status = paro_fail_errno(err, errno, "create the folder", temporary);
-            goto done;
-        }
-        fd = open(lock, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
-            status = paro_fail(err, PARO_STATUS_EXISTS,
-                               "%s: another process is writing here now; wait for it, or choose "
-                               "another name",
-                               temporary);
-            goto done;
-        }
-        /* While it is locked here, nobody else takes it for dead. */
-        status = paro_remove_tree(err, temporary);
-        if (fd >= 0)
+    for (;;) {
+        struct stat mine, there;
+        int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (fd < 0)
+            return paro_fail_errno(err, errno, "create the lock", path);
+        if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+            int code = errno;
             close(fd);
-        fd = -1;
-        if (status != PARO_STATUS_OK)
-            goto done;
-        if (mkdir(temporary, 0777) != 0) {
-            status = paro_fail_errno(err, errno, "create the folder", temporary);
-            goto done;
+            if (code != EWOULDBLOCK)
+                return paro_fail_errno(err, code, "lock", path);
+            return paro_fail(err, PARO_STATUS_EXISTS,
+                             "%s: another process is writing there now; wait for it, or choose "
+                             "another name",
+                             target);
         }
-    }
-    fd = open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    struct stat info;
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &info) != 0) {
-        status = paro_fail_errno(err, errno, "lock", lock);
-        goto done;
-    }
-    if (info.st_nlink == 0) { /* who came between open and flock took it for dead */
-        status = paro_fail(err, PARO_STATUS_EXISTS, "%s: another process is writing here now",
-                           temporary);
-        goto done;
-    }
-    *lock_fd = fd;
-    fd = -1;
-done:
-    if (fd >= 0)
+        if (fstat(fd, &mine) == 0 && lstat(path, &there) == 0 && mine.st_ino == there.st_ino &&
+            mine.st_dev == there.st_dev) {
+            *lock_fd = fd;
+            return PARO_STATUS_OK;
+        }
         close(fd);
-    free(lock);
+    }
+}
+
+/* Removes whatever stands at `path`; a link is removed, never followed. */
+static paro_status remove_any(paro_error *err, const char *path)
+{
+    struct stat info;
+    if (lstat(path, &info) != 0)
+        return errno == ENOENT ? PARO_STATUS_OK : paro_fail_errno(err, errno, "stat", path);
+    if (S_ISDIR(info.st_mode))
+        return paro_remove_tree(err, path);
+    return unlink(path) == 0 ? PARO_STATUS_OK : paro_fail_errno(err, errno, "remove", path);
+}
+
+/* What a dead run left, seen under the lock: a target it had put aside goes back, the rest goes. */
+static paro_status recover(paro_error *err, const paro_staging *staging)
+{
+    char *aside = concat(staging->target, OLD_SUFFIX);
+    if (aside == NULL)
+        return paro_fail_memory(err, strlen(staging->target) + sizeof OLD_SUFFIX, "a path");
+    paro_status status = PARO_STATUS_OK;
+    if (paro_path_exists(staging->target) || !paro_path_exists(aside))
+        status = remove_any(err, aside);
+    else if (rename(aside, staging->target) != 0)
+        status = paro_fail_errno(err, errno, "restore", staging->target);
+    if (status == PARO_STATUS_OK)
+        status = remove_any(err, staging->temporary);
+    free(aside);
     return status;
 }
 
 static void staging_release(paro_staging *staging)
 {
-    if (staging->lock_fd >= 0)
+    if (staging->lock_fd >= 0) {
+        unlink(staging->lock); /* still locked: whoever waits for it looks at the name again */
         close(staging->lock_fd);
+    }
     free(staging->target);
     free(staging->temporary);
+    free(staging->lock);
     *staging = (paro_staging){.lock_fd = -1};
 }
 
-paro_status paro_staging_begin(paro_error *err, const char *target, bool overwrite,
-                               paro_staging *out)
+/* Fills target, temporary and lock from what the user wrote; a link to a folder stands for it. */
+static paro_status name_paths(paro_error *err, const char *target, paro_staging *staging)
 {
-    paro_staging staging = {.lock_fd = -1, .overwrite = overwrite};
-    paro_status status = PARO_STATUS_OK;
     size_t n = strlen(target);
     while (n > 1 && target[n - 1] == '/')
         n--;
@@ -190,35 +196,59 @@ paro_status paro_staging_begin(paro_error *err, const char *target, bool overwri
         (n_last == 2 && strncmp(last, "..", 2) == 0))
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "\"%s\": expected the name of a folder to create", target);
-    staging.target = strndup(target, n);
-    if (staging.target != NULL)
-        staging.temporary = concat(staging.target, ".paro-partial");
-    if (staging.temporary == NULL) {
-        status = paro_fail_memory(err, n + 16, "a path");
-        goto done;
+    staging->target = strndup(target, n);
+    struct stat info;
+    if (staging->target != NULL && lstat(staging->target, &info) == 0 && S_ISLNK(info.st_mode)) {
+        char *real = realpath(staging->target, NULL);
+        if (real == NULL)
+            return paro_fail_errno(err, errno, "follow the link", staging->target);
+        free(staging->target);
+        staging->target = real;
     }
-    if (paro_path_exists(staging.target)) {
-        if (!paro_path_is_dir(staging.target)) {
-            status = paro_fail(err, PARO_STATUS_EXISTS, "%s: exists and is not a folder",
-                               staging.target);
-            goto done;
-        }
-        if (!overwrite) {
-            status = paro_fail(err, PARO_STATUS_EXISTS,
-                               "%s: exists already; remove it, choose another name, or ask to "
-                               "overwrite",
-                               staging.target);
-            goto done;
-        }
+    if (staging->target != NULL) {
+        staging->temporary = concat(staging->target, PARTIAL_SUFFIX);
+        staging->lock = concat(staging->target, LOCK_SUFFIX);
     }
-    status = make_parents(err, staging.target);
+    if (staging->temporary == NULL || staging->lock == NULL)
+        return paro_fail_memory(err, n + sizeof PARTIAL_SUFFIX, "a path");
+    return PARO_STATUS_OK;
+}
+
+static paro_status check_target(paro_error *err, const paro_staging *staging)
+{
+    if (!paro_path_exists(staging->target))
+        return PARO_STATUS_OK;
+    if (!paro_path_is_dir(staging->target))
+        return paro_fail(err, PARO_STATUS_EXISTS, "%s: exists and is not a folder",
+                         staging->target);
+    if (!staging->overwrite)
+        return paro_fail(err, PARO_STATUS_EXISTS,
+                         "%s: exists already; remove it, choose another name, or ask to overwrite",
+                         staging->target);
+    return PARO_STATUS_OK;
+}
+
+paro_status paro_staging_begin(paro_error *err, const char *target, bool overwrite,
+                               paro_staging *out)
+{
+    paro_staging staging = {.lock_fd = -1, .overwrite = overwrite};
+    paro_status status = name_paths(err, target, &staging);
     if (status == PARO_STATUS_OK)
-        status = take_temporary(err, staging.temporary, &staging.lock_fd);
+        status = check_target(err, &staging);
+    if (status == PARO_STATUS_OK)
+        status = make_parents(err, staging.target);
+    if (status == PARO_STATUS_OK)
+        status = take_lock(err, staging.lock, staging.target, &staging.lock_fd);
+    if (status == PARO_STATUS_OK)
+        status = recover(err, &staging);
+    if (status == PARO_STATUS_OK) /* again: now nobody else who locks can change it */
+        status = check_target(err, &staging);
+    if (status == PARO_STATUS_OK && mkdir(staging.temporary, 0777) != 0)
+        status = paro_fail_errno(err, errno, "create the folder", staging.temporary);
     if (status == PARO_STATUS_OK) {
         *out = staging;
         return status;
     }
-done:
     staging_release(&staging);
     return status;
 }
@@ -246,7 +276,7 @@ static int move_to_target(const paro_staging *staging, bool *exchanged)
         errno = EEXIST;
         return -1;
     }
-    char *aside = concat(to, ".paro-old");
+    char *aside = concat(to, OLD_SUFFIX);
     if (aside == NULL) {
         errno = ENOMEM;
         return -1;
@@ -267,25 +297,17 @@ static int move_to_target(const paro_staging *staging, bool *exchanged)
 
 paro_status paro_staging_commit(paro_error *err, paro_staging *staging)
 {
-    char *lock = concat(staging->target, LOCK_SUFFIX);
-    if (lock == NULL)
-        return paro_fail_memory(err, strlen(staging->target) + sizeof LOCK_SUFFIX, "a path");
     bool exchanged = false;
     paro_status status = walk(err, AT_FDCWD, staging->temporary, visit_sync);
     if (status == PARO_STATUS_OK && move_to_target(staging, &exchanged) != 0)
         status = paro_fail_errno(err, errno, "move the finished folder to", staging->target);
-    if (status != PARO_STATUS_OK) {
-        free(lock);
+    if (status != PARO_STATUS_OK)
         return status;
-    }
-    /* Only now, or another process could take the folder for a dead run's while it is synced. */
-    if (unlink(lock) != 0)
-        status = paro_fail_errno(err, errno, "remove", lock);
-    free(lock);
+    status = paro_sync_parent(err, staging->target);
     if (status == PARO_STATUS_OK && exchanged) /* temporary now holds the old one */
         status = paro_remove_tree(err, staging->temporary);
-    if (status == PARO_STATUS_OK)
-        status = paro_sync_parent(err, staging->target);
+    if (status != PARO_STATUS_OK)
+        status = paro_fail_in(err, status, "%s is complete and in place, but", staging->target);
     staging_release(staging);
     return status;
 }

@@ -70,6 +70,39 @@ static void begin(const fixture *f, bool overwrite, const char *name, paro_stagi
     test_file_write(staging->temporary, name, "x", 1);
 }
 
+/* In a child: begins, writes `n_files`, then either waits to be killed or commits. */
+static pid_t start_writer(const fixture *f, int n_files, bool commit, int *ready)
+{
+    int pipe_fds[2];
+    assert_int_equal(pipe(pipe_fds), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        paro_error err;
+        paro_staging staging;
+        if (paro_staging_begin(&err, f->target, false, &staging) != PARO_STATUS_OK)
+            _exit(9);
+        for (int i = 0; i < n_files; i++) {
+            char name[32];
+            snprintf(name, sizeof name, "f%02d", i);
+            char *path = test_path(staging.temporary, name);
+            FILE *file = fopen(path, "w");
+            if (file == NULL || fputs("text", file) == EOF || fclose(file) != 0)
+                _exit(8);
+            free(path);
+        }
+        if (write(pipe_fds[1], "!", 1) != 1)
+            _exit(7);
+        if (!commit)
+            for (;;)
+                pause();
+        _exit(paro_staging_commit(&err, &staging) == PARO_STATUS_OK ? 0 : 6);
+    }
+    close(pipe_fds[1]);
+    *ready = pipe_fds[0];
+    return pid;
+}
+
 static void test_commit(void **state)
 {
     const fixture *f = *state;
@@ -80,7 +113,7 @@ static void test_commit(void **state)
     assert_int_equal(mkdir(sub, 0700), 0);
     free(sub);
     assert_false(paro_path_exists(f->target));
-    assert_listing(f->dir, "out.paro-partial ");
+    assert_listing(f->dir, "out.paro-lock out.paro-partial ");
     assert_ok(paro_staging_commit(&err, &staging));
     assert_listing(f->dir, "out ");
     assert_listing(f->target, "sub weights ");
@@ -202,6 +235,93 @@ static void test_target_that_appears_meanwhile(void **state)
     assert_listing(f->dir, "out ");
 }
 
+/* A link to a folder stands for it: the folder is replaced where it is, the link stays. */
+static void test_target_is_a_link(void **state)
+{
+    const fixture *f = *state;
+    paro_error err;
+    paro_staging staging;
+    char *disk = test_path(f->dir, "disk"), *real = test_path(disk, "ck");
+    assert_int_equal(mkdir(disk, 0700), 0);
+    assert_fails(symlink(real, f->target) == 0 ? paro_staging_begin(&err, f->target, true, &staging)
+                                               : PARO_STATUS_OK,
+                 PARO_STATUS_NOT_FOUND, "follow the link");
+    assert_int_equal(mkdir(real, 0700), 0);
+    test_file_write(real, "old", "x", 1);
+    for (int i = 0; i < 2; i++) {
+        begin(f, true, i == 0 ? "new" : "newer", &staging);
+        assert_ok(paro_staging_commit(&err, &staging));
+        assert_listing(disk, "ck ");
+        assert_listing(f->target, i == 0 ? "new " : "newer ");
+    }
+    assert_listing(f->dir, "disk out ");
+    free(disk), free(real);
+}
+
+/* Whatever a dead run can have left: a partial folder, a link under its name, a target put aside.
+ */
+static void test_leftovers(void **state)
+{
+    const fixture *f = *state;
+    paro_error err;
+    paro_staging staging;
+    char *partial = test_path(f->dir, "out.paro-partial");
+    char *aside = test_path(f->dir, "out.paro-old");
+
+    assert_int_equal(symlink("/nowhere", partial), 0);
+    test_file_write(f->dir, "out.paro-lock", "", 0);
+    assert_int_equal(mkdir(aside, 0700), 0);
+    test_file_write(aside, "old", "x", 1);
+    /* The target is away, the old one aside: it goes back, and is in the way again. */
+    assert_fails(paro_staging_begin(&err, f->target, false, &staging), PARO_STATUS_EXISTS,
+                 "exists already");
+    assert_listing(f->dir, "out ");
+    assert_listing(f->target, "old ");
+
+    assert_int_equal(mkdir(partial, 0700), 0);
+    test_file_write(partial, "half", "x", 1);
+    assert_int_equal(mkdir(aside, 0700), 0);
+    test_file_write(aside, "older", "x", 1);
+    begin(f, true, "new", &staging);
+    assert_listing(f->dir, "out out.paro-lock out.paro-partial ");
+    assert_ok(paro_staging_commit(&err, &staging));
+    assert_listing(f->dir, "out ");
+    assert_listing(f->target, "new ");
+    free(partial), free(aside);
+}
+
+/* Many writers at once over what a dead run left: each that succeeds publishes a whole folder. */
+static void test_concurrent_writers(void **state)
+{
+    const fixture *f = *state;
+    enum { WRITERS = 6, ROUNDS = 15 };
+    paro_error err;
+    int n_done = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        char *partial = test_path(f->dir, "out.paro-partial");
+        pid_t writers[WRITERS];
+        int ready[WRITERS];
+        assert_int_equal(mkdir(partial, 0700), 0);
+        test_file_write(partial, "left", "x", 1);
+        free(partial);
+        for (int i = 0; i < WRITERS; i++)
+            writers[i] = start_writer(f, 10, true, &ready[i]);
+        for (int i = 0; i < WRITERS; i++) {
+            int how;
+            assert_int_equal(waitpid(writers[i], &how, 0), writers[i]);
+            assert_true(WIFEXITED(how));
+            /* 9: could not begin (another was writing, or had finished); nothing else may fail. */
+            assert_true(WEXITSTATUS(how) == 0 || WEXITSTATUS(how) == 9);
+            n_done += WEXITSTATUS(how) == 0;
+            close(ready[i]);
+        }
+        assert_listing(f->target, "f00 f01 f02 f03 f04 f05 f06 f07 f08 f09 ");
+        assert_listing(f->dir, "out ");
+        assert_ok(paro_remove_tree(&err, f->target));
+    }
+    assert_int_equal(n_done, ROUNDS);
+}
+
 static void test_links_are_not_followed(void **state)
 {
     const fixture *f = *state;
@@ -217,39 +337,6 @@ static void test_links_are_not_followed(void **state)
     assert_listing(precious, "kept ");
     assert_fails(paro_remove_tree(&err, tree), PARO_STATUS_NOT_FOUND, tree);
     free(precious), free(tree), free(link);
-}
-
-/* In a child: begins, writes `n_files`, then either waits to be killed or commits. */
-static pid_t start_writer(const fixture *f, int n_files, bool commit, int *ready)
-{
-    int pipe_fds[2];
-    assert_int_equal(pipe(pipe_fds), 0);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        paro_error err;
-        paro_staging staging;
-        if (paro_staging_begin(&err, f->target, false, &staging) != PARO_STATUS_OK)
-            _exit(9);
-        for (int i = 0; i < n_files; i++) {
-            char name[32];
-            snprintf(name, sizeof name, "f%02d", i);
-            char *path = test_path(staging.temporary, name);
-            FILE *file = fopen(path, "w");
-            if (file == NULL || fputs("text", file) == EOF || fclose(file) != 0)
-                _exit(8);
-            free(path);
-        }
-        if (write(pipe_fds[1], "!", 1) != 1)
-            _exit(7);
-        if (!commit)
-            for (;;)
-                pause();
-        _exit(paro_staging_commit(&err, &staging) == PARO_STATUS_OK ? 0 : 6);
-    }
-    close(pipe_fds[1]);
-    *ready = pipe_fds[0];
-    return pid;
 }
 
 static void test_killed_while_writing(void **state)
@@ -325,6 +412,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_relative_target, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_two_writers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_target_that_appears_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_target_is_a_link, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_leftovers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_concurrent_writers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_links_are_not_followed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_killed_while_writing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_killed_while_committing, set_up, tear_down),
