@@ -439,10 +439,10 @@ paro_status paro_tensor_set_open(paro_error *err, const char *path, paro_tensor_
         const char *single = paro_path_join(&set->arena, path, "model.safetensors");
         if (index == NULL || single == NULL)
             status = paro_fail_memory(err, strlen(path), "a path");
+        else if (paro_path_exists(single)) /* transformers, too, looks for it first */
+            status = open_file(err, set, single);
         else if (paro_path_exists(index))
             status = open_index(err, set, path, index);
-        else if (paro_path_exists(single))
-            status = open_file(err, set, single);
         else
             status = paro_fail(err, PARO_STATUS_NOT_FOUND,
                                "%s: holds neither model.safetensors nor "

@@ -34,9 +34,9 @@ typedef struct paro_tensor {
 /* The tensors of one file, or of a folder's model.safetensors or shards: mapped, not read. */
 typedef struct paro_tensor_set paro_tensor_set;
 
-/* `path`: a file, or a folder. In a folder model.safetensors.index.json (its weight_map), where it
- * is there, decides which files are opened and which tensor comes from which; else
- * model.safetensors. */
+/* `path`: a file, or a folder: its model.safetensors; where there is none,
+ * model.safetensors.index.json (its weight_map) decides which files are opened and which tensor
+ * comes from which. */
 paro_status paro_tensor_set_open(paro_error *err, const char *path, paro_tensor_set **out);
 
 /* An empty set whose lookups fall through to `under` (may be NULL; must outlive it). */

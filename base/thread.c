@@ -167,18 +167,12 @@ int paro_pool_n_threads(const paro_pool *pool)
 
 void paro_pool_run(paro_pool *pool, size_t n_tasks, paro_task_fn *fn, void *context)
 {
-    if (pool == NULL) {
+    if (pool == NULL || pool->n_threads == 1) {
         for (size_t i = 0; i < n_tasks; i++)
             fn(context, i, 0);
         return;
     }
     pthread_mutex_lock(&pool->turn);
-    if (pool->n_threads == 1 || n_tasks <= 1) {
-        for (size_t i = 0; i < n_tasks; i++)
-            fn(context, i, 0);
-        pthread_mutex_unlock(&pool->turn);
-        return;
-    }
     pool->fn = fn;
     pool->context = context;
     pool->n_tasks = n_tasks;

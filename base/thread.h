@@ -19,7 +19,7 @@ int paro_pool_n_threads(const paro_pool *pool);
 /* Calls fn(context, i, worker) for every i < n_tasks, and returns when all are done. Each i runs
  * once, on any thread; worker is 0 .. n_threads - 1 and no two tasks run with the same one at a
  * time, so it can index scratch memory. Tasks must not fail and must not run the pool. Calls from
- * several threads take turns. A NULL pool runs them here. */
+ * several threads take turns; a pool of one thread, and NULL, run them where they are called. */
 typedef void paro_task_fn(void *context, size_t i, int worker);
 void paro_pool_run(paro_pool *pool, size_t n_tasks, paro_task_fn *fn, void *context);
 

@@ -16,9 +16,9 @@
 static const char *const wanted[] = {"*.json", "*.jinja",  "*.txt",    "*.model", "*.tiktoken",
                                      "*.md",   "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*"};
 
-/* What says how the source's weights are stored, and the goldens of paro's test models. */
-static const char *const unwanted[] = {"config.json",          "*.index.json", "quant_config.json",
-                                       "quantize_config.json", "golden.*",     ".*"};
+/* What says how the source's weights are stored. */
+static const char *const unwanted[] = {"config.json", "*.index.json", "quant_config.json",
+                                       "quantize_config.json", ".*"};
 
 static bool is_in(const char *const *patterns, size_t n, const char *name)
 {

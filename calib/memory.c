@@ -52,7 +52,6 @@ paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, co
     config.bits = packed ? format->bits : 0;
     config.group_size = packed ? paro_format_group_size(plan) : 0;
     config.krot = format->krot;
-    const paro_model_options model_options = {.n_threads = paro_pool_n_threads(model->pool),
-                                              .observer = options->observer};
+    const paro_model_options model_options = {.n_threads = paro_pool_n_threads(model->pool)};
     return paro_model_new(err, model->dir, &config, tensors, &model_options, out);
 }

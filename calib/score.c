@@ -2,7 +2,7 @@
  *
  * include/paro/eval.h: perplexity, and distance to a reference model.
  *
- * Both models read the same window; the reference first, its log-probabilities kept for the window,
+ * Both models read the same window; the reference first, its logits kept for the window,
  * then the model, whose logits are compared row by row as they come.
  */
 #include <math.h>
@@ -12,14 +12,17 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "runtime/sampler.h"
 
 typedef struct scorer {
     const int32_t *window; /* the ids being read */
     size_t context;
     uint32_t vocab;
-    float *reference;  /* [context - 1, vocab] log-probabilities; NULL without a reference */
-    bool is_reference; /* whose logits are coming */
-    double nll;        /* sums over predicted tokens */
+    const char *model_dir, *reference_dir;
+    float *reference;         /* [context - 1, vocab] its logits; NULL without a reference */
+    double *reference_totals; /* [context - 1] their log_sum_exp */
+    bool is_reference;        /* whose logits are coming */
+    double nll;               /* sums over predicted tokens */
     double reference_nll;
     double kl;
     uint64_t n_same_top;
@@ -27,64 +30,64 @@ typedef struct scorer {
     float *kl_values; /* [n_predicted in all] */
 } scorer;
 
-/* log(sum(exp(row))), and the place of the highest value. */
-static double log_sum_exp(const float *row, uint32_t n, uint32_t *top)
+/* log(sum(exp(row))): the row's logits less this are log-probabilities. NaN where one of them is.
+ */
+static double log_sum_exp(const float *row, uint32_t n)
 {
-    uint32_t highest = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (row[i] > row[highest])
-            highest = i;
+    const float highest = row[paro_argmax(row, n)];
     double sum = 0;
     for (uint32_t i = 0; i < n; i++)
-        sum += (double)expf(row[i] - row[highest]);
-    *top = highest;
-    return (double)row[highest] + log(sum);
+        sum += (double)expf(row[i] - highest);
+    return (double)highest + log(sum);
 }
 
-/* KL(reference || model) from log-probabilities of one and logits of the other. */
-static double divergence(const float *log_p, const float *logits, double log_total, uint32_t n)
+/* KL(p || q) of two rows of logits, each with its log_sum_exp. */
+static double divergence(const float *p, double p_total, const float *q, double q_total, uint32_t n)
 {
     double sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        sum += (double)expf(log_p[i]) * ((double)log_p[i] - ((double)logits[i] - log_total));
-    return sum > 0 ? sum : 0; /* rounding can take it just below */
+    for (uint32_t i = 0; i < n; i++) {
+        const double log_p = (double)p[i] - p_total, log_q = (double)q[i] - q_total;
+        sum += (double)expf((float)log_p) * (log_p - log_q);
+    }
+    return sum < 0 ? 0 : sum; /* rounding can take it just below */
 }
 
-static void score_row(scorer *s, size_t position, const float *logits)
+static paro_status score_row(paro_error *err, scorer *s, size_t position, const float *logits)
 {
-    uint32_t top;
     const int32_t next = s->window[position + 1];
-    const double log_total = log_sum_exp(logits, s->vocab, &top);
-    const double nll = log_total - (double)logits[next];
+    const double total = log_sum_exp(logits, s->vocab);
+    const double nll = total - (double)logits[next];
     float *kept = s->reference == NULL ? NULL : s->reference + position * s->vocab;
+    if (!isfinite(total) || !isfinite(nll))
+        return paro_fail(err, PARO_STATUS_FORMAT,
+                         "%s: expected finite logits, found NaN or infinity at token %zu of a "
+                         "window: its weights are damaged, or too large",
+                         s->is_reference ? s->reference_dir : s->model_dir, position);
     if (s->is_reference) {
         s->reference_nll += nll;
-        for (uint32_t i = 0; i < s->vocab; i++)
-            kept[i] = (float)((double)logits[i] - log_total);
-        return;
+        s->reference_totals[position] = total;
+        memcpy(kept, logits, s->vocab * sizeof *kept);
+        return PARO_STATUS_OK;
     }
     s->nll += nll;
     if (kept != NULL) {
-        uint32_t reference_top = 0;
-        for (uint32_t i = 1; i < s->vocab; i++)
-            if (kept[i] > kept[reference_top])
-                reference_top = i;
-        const double kl = divergence(kept, logits, log_total, s->vocab);
+        const double kl = divergence(kept, s->reference_totals[position], logits, total, s->vocab);
         s->kl += kl;
         s->kl_values[s->n_predicted] = (float)kl;
-        s->n_same_top += top == reference_top;
+        s->n_same_top += paro_argmax(kept, s->vocab) == paro_argmax(logits, s->vocab);
     }
     s->n_predicted++;
+    return PARO_STATUS_OK;
 }
 
 static paro_status take_rows(paro_error *err, void *context, size_t first, size_t n_rows,
                              const float *logits)
 {
     scorer *s = context;
-    (void)err;
-    for (size_t i = 0; i < n_rows && first + i + 1 < s->context; i++)
-        score_row(s, first + i, logits + i * s->vocab);
-    return PARO_STATUS_OK;
+    paro_status status = PARO_STATUS_OK;
+    for (size_t i = 0; i < n_rows && first + i + 1 < s->context && status == PARO_STATUS_OK; i++)
+        status = score_row(err, s, first + i, logits + i * s->vocab);
+    return status;
 }
 
 static paro_status read_window(paro_error *err, scorer *s, paro_session *session, bool is_reference)
@@ -150,11 +153,12 @@ static paro_status prepare_ids(paro_error *err, const paro_tokenizer *tokenizer,
 }
 
 static paro_status check_models(paro_error *err, const paro_model *model,
-                                const paro_model *reference, uint32_t context, uint32_t *vocab)
+                                const paro_model *reference, uint32_t context, scorer *s)
 {
     paro_model_info info, other;
     paro_model_get_info(model, &info);
-    *vocab = info.vocab;
+    s->vocab = info.vocab;
+    s->model_dir = info.dir;
     if (context < 2 || context > info.max_context)
         return paro_fail(
             err, PARO_STATUS_INVALID_ARGUMENT,
@@ -163,6 +167,7 @@ static paro_status check_models(paro_error *err, const paro_model *model,
     if (reference == NULL)
         return PARO_STATUS_OK;
     paro_model_get_info(reference, &other);
+    s->reference_dir = other.dir;
     if (other.vocab != info.vocab || other.max_context < context)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "%s: cannot be compared with %s: vocabulary %u and %u, context %u and %u",
@@ -186,7 +191,7 @@ paro_status paro_eval_text(paro_error *err, const paro_model *model,
     size_t n_windows = 0;
     const double start = paro_clock_seconds();
 
-    paro_status status = check_models(err, model, reference, (uint32_t)context, &s.vocab);
+    paro_status status = check_models(err, model, reference, (uint32_t)context, &s);
     if (status == PARO_STATUS_OK)
         status = prepare_ids(err, tokenizer, text, n_bytes, context, options->max_tokens, &ids,
                              &n_windows);
@@ -195,10 +200,12 @@ paro_status paro_eval_text(paro_error *err, const paro_model *model,
     if (status == PARO_STATUS_OK && reference != NULL) {
         status = paro_session_new(err, reference, NULL, &reference_session);
         s.reference = malloc((context - 1) * s.vocab * sizeof *s.reference);
+        s.reference_totals = malloc((context - 1) * sizeof *s.reference_totals);
         s.kl_values = malloc(n_windows * (context - 1) * sizeof *s.kl_values);
-        if (status == PARO_STATUS_OK && (s.reference == NULL || s.kl_values == NULL))
+        if (status == PARO_STATUS_OK &&
+            (s.reference == NULL || s.reference_totals == NULL || s.kl_values == NULL))
             status = paro_fail_memory(err, context * s.vocab * sizeof *s.reference,
-                                      "the reference's probabilities");
+                                      "the reference's logits");
     }
     for (size_t i = 0; i < n_windows && status == PARO_STATUS_OK; i++) {
         status = paro_report(err, options->observer, stage, i * context, n_windows * context);
@@ -218,6 +225,7 @@ paro_status paro_eval_text(paro_error *err, const paro_model *model,
         *result = sum;
     }
     free(s.reference);
+    free(s.reference_totals);
     free(s.kl_values);
     free(ids);
     paro_session_free(session);

@@ -8,6 +8,8 @@
  */
 #include <paro/version.h>
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +132,35 @@ static paro_status check_other_folder(paro_error *err, const char *source, const
     return PARO_STATUS_OK;
 }
 
+/* Replacing a folder removes all that is in it: only what looks like a checkpoint, and holds no
+ * folders (one of which might be the source), may be replaced. */
+static paro_status check_replaceable(paro_error *err, const char *target)
+{
+    bool has_config = false, has_weights = false, has_folder = false, is_empty = true;
+    DIR *dir = opendir(target);
+    if (dir == NULL) /* not there, or not a folder: the staging says so */
+        return PARO_STATUS_OK;
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        struct stat info;
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+            continue;
+        is_empty = false;
+        has_config = has_config || strcmp(name, "config.json") == 0;
+        has_weights = has_weights || strncmp(name, "model", 5) == 0;
+        has_folder = has_folder || (fstatat(dirfd(dir), name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+                                    S_ISDIR(info.st_mode));
+    }
+    closedir(dir);
+    if (is_empty || (has_config && has_weights && !has_folder))
+        return PARO_STATUS_OK;
+    return paro_fail(
+        err, PARO_STATUS_EXISTS,
+        "%s: is not replaced: expected a checkpoint (config.json, model*, no folders), "
+        "found %s; remove it yourself, or choose another name",
+        target, has_folder ? "a folder in it" : "other files");
+}
+
 paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_plan *plan,
                           const char *out_dir, const paro_quantize_options *options,
                           paro_quantize_result *result)
@@ -147,6 +178,8 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
     paro_status status = paro_format_check(err, format, plan);
     if (status == PARO_STATUS_OK)
         status = check_other_folder(err, model->dir, out_dir);
+    if (status == PARO_STATUS_OK && options->overwrite)
+        status = check_replaceable(err, out_dir);
     if (status == PARO_STATUS_OK)
         status = paro_staging_begin(err, out_dir, options->overwrite, &staging);
     if (status != PARO_STATUS_OK)
@@ -155,11 +188,12 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
         paro_log(options->observer, PARO_LOG_LEVEL_WARNING,
                  "%s is quantised already: its weights are dequantised first", model->dir);
 
-    status = write_tensors(err, model, plan, format, staging.temporary, options, &measured);
-    if (status == PARO_STATUS_OK)
-        status = write_config(err, model, plan, format, staging.temporary);
+    /* Small files first: what is wrong with one shows before the long work. */
+    status = write_config(err, model, plan, format, staging.temporary);
     if (status == PARO_STATUS_OK)
         status = paro_carry_files(err, model->dir, staging.temporary);
+    if (status == PARO_STATUS_OK)
+        status = write_tensors(err, model, plan, format, staging.temporary, options, &measured);
     if (status == PARO_STATUS_OK)
         status = paro_staging_commit(err, &staging);
     if (status != PARO_STATUS_OK) {

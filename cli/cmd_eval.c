@@ -199,7 +199,7 @@ static paro_exit eval_all(paro_console *console, evaluation *ev)
 
 static bool open_models(evaluation *ev, paro_console *console, const char *path, paro_error *err)
 {
-    const paro_model_options o = {.n_threads = console->n_threads, .observer = &console->observer};
+    const paro_model_options o = {.n_threads = console->n_threads};
 
     return paro_model_open(err, path, &o, &ev->model) == PARO_STATUS_OK &&
            paro_tokenizer_open(err, path, &ev->tokenizer) == PARO_STATUS_OK &&

@@ -311,8 +311,7 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
         goto done;
     }
     if (has_config(in.path)) {
-        const paro_model_options model = {.n_threads = console->n_threads,
-                                          .observer = &console->observer};
+        const paro_model_options model = {.n_threads = console->n_threads};
         if (paro_model_open(&err, in.path, &model, &in.model) != PARO_STATUS_OK) {
             code = paro_console_fail(console, &err);
             if (code == PARO_EXIT_INTERRUPTED)

@@ -317,7 +317,7 @@ static paro_exit make_plan(paro_console *console, quantization *q)
                                    .set = q->args->set.items,
                                    .n_set = q->args->set.n_items,
                                    .observer = &console->observer};
-    const paro_model_options m = {.n_threads = console->n_threads, .observer = &console->observer};
+    const paro_model_options m = {.n_threads = console->n_threads};
     paro_recipe *recipe = NULL;
     paro_error err;
     paro_exit code = PARO_EXIT_DONE;

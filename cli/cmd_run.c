@@ -305,7 +305,8 @@ static paro_exit conclude(paro_console *console, const sink *s, const paro_gener
 static paro_exit run(paro_console *console, const void *args, const paro_strings *positional)
 {
     const run_args *a = args;
-    const paro_model_options o = {.n_threads = console->n_threads, .observer = &console->observer};
+    const paro_model_options o = {.n_threads = console->n_threads};
+    const paro_session_options so = {.observer = &console->observer};
     const char *dir = positional->items[0];
     sink s = {.json = a->output == PARO_OUTPUT_JSON, .terminal = isatty(STDOUT_FILENO)};
     paro_generate_result result = {0};
@@ -321,7 +322,7 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
         return code;
     if (paro_model_open(&err, dir, &o, &model) != PARO_STATUS_OK ||
         paro_tokenizer_open(&err, dir, &tokenizer) != PARO_STATUS_OK ||
-        paro_session_new(&err, model, NULL, &session) != PARO_STATUS_OK) {
+        paro_session_new(&err, model, &so, &session) != PARO_STATUS_OK) {
         code = paro_console_fail(console, &err);
         goto done;
     }

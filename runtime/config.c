@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
  * config.json and generation_config.json, read and checked. Keys are those of Hugging Face's
- * transformers; what the file leaves out gets transformers' default.
+ * transformers; what the file leaves out gets the default that
+ * transformers has for Llama (published files leave nothing out whose default differs by model).
  */
 #include "runtime/config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -140,11 +143,18 @@ static paro_status parse_rope(paro_error *err, const char *where, const json_t *
         status = paro_json_get_f64(err, where, source, "factor", 1e-6, 1e6, 1, &rope->factor);
     if (status != PARO_STATUS_OK)
         return status;
+    const bool is_llama3 = strcmp(type, "llama3") == 0;
+    static const char *const needed[] = {"factor", "low_freq_factor", "high_freq_factor",
+                                         "original_max_position_embeddings"};
+    const size_t n_needed = is_llama3 ? 4 : strcmp(type, "linear") == 0 ? 1 : 0;
+    for (size_t i = 0; i < n_needed; i++)
+        if (!json_is_number(json_object_get(source, needed[i])))
+            return paro_json_missing(err, where, needed[i], "a number, for this rope_type");
     if (strcmp(type, "default") == 0) {
         rope->type = PARO_ROPE_TYPE_DEFAULT;
     } else if (strcmp(type, "linear") == 0) {
         rope->type = PARO_ROPE_TYPE_LINEAR;
-    } else if (strcmp(type, "llama3") == 0) {
+    } else if (is_llama3) {
         rope->type = PARO_ROPE_TYPE_LLAMA3;
         status = paro_json_get_f64(err, where, source, "low_freq_factor", 1e-6, 1e6, 1,
                                    &rope->low_freq_factor);
@@ -189,7 +199,7 @@ static paro_status parse_quantization(paro_error *err, const char *where, const 
     if (strcmp(method, "paroquant") == 0) {
         config->quant_method = PARO_QUANT_METHOD_PAROQUANT;
         status = paro_json_get_u32(err, where, quant, "krot", 0, 64, 8, &config->krot);
-    } else if (strcmp(method, "awq") == 0 && strcmp(version, "gemm") == 0) {
+    } else if (strcmp(method, "awq") == 0 && strcasecmp(version, "gemm") == 0) {
         config->quant_method = PARO_QUANT_METHOD_AWQ;
     } else {
         return paro_fail(err, PARO_STATUS_UNSUPPORTED,
@@ -281,10 +291,11 @@ paro_status paro_config_parse(paro_error *err, const char *where, const char *te
     if (status == PARO_STATUS_OK)
         status = parse_root(err, where, root, &config);
     if (status == PARO_STATUS_OK && generation != NULL) {
-        status = paro_json_parse(err, "generation_config.json", generation, n_generation_bytes,
-                                 &generation_root);
+        char beside[512];
+        snprintf(beside, sizeof beside, "%.400s, generation_config.json beside it", where);
+        status = paro_json_parse(err, beside, generation, n_generation_bytes, &generation_root);
         if (status == PARO_STATUS_OK)
-            status = parse_eos(err, "generation_config.json", generation_root, &config);
+            status = parse_eos(err, beside, generation_root, &config);
     }
     if (status == PARO_STATUS_OK)
         *out = config;

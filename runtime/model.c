@@ -88,18 +88,25 @@ static paro_status bind_linear(paro_error *err, const paro_model *model, const c
         linear.group_size = config->group_size;
         linear.qzeros = find(model, name, "qzeros", &oom);
         linear.scales = find(model, name, "scales", &oom);
-        if (config->quant_method == PARO_QUANT_METHOD_PAROQUANT) {
+        linear.theta = find(model, name, "theta", &oom);
+        linear.pairs = find(model, name, "pairs", &oom);
+        linear.channel_scales = find(model, name, "channel_scales", &oom);
+        if (config->quant_method == PARO_QUANT_METHOD_PAROQUANT)
             linear.krot = config->krot;
-            linear.theta = find(model, name, "theta", &oom);
-            linear.pairs = find(model, name, "pairs", &oom);
-            linear.channel_scales = find(model, name, "channel_scales", &oom);
-        }
     }
     if (oom)
         return paro_fail_memory(err, strlen(name) + 16, "a tensor name");
     if (linear.qweight != NULL && config->quant_method == PARO_QUANT_METHOD_NONE)
         return paro_fail(err, PARO_STATUS_FORMAT,
                          "%s: %s.qweight: is quantised, but config.json has no quantization_config",
+                         linear.qweight->file, name);
+    if (linear.qweight != NULL && linear.weight != NULL)
+        return paro_fail(err, PARO_STATUS_FORMAT, "%s: %s: has both .weight and .qweight",
+                         linear.qweight->file, name);
+    if (config->quant_method == PARO_QUANT_METHOD_AWQ &&
+        (linear.theta != NULL || linear.pairs != NULL || linear.channel_scales != NULL))
+        return paro_fail(err, PARO_STATUS_FORMAT,
+                         "%s: %s: has rotation tensors, but config.json says quant_method awq",
                          linear.qweight->file, name);
     if (linear.qweight == NULL && linear.weight == NULL)
         return paro_fail(

@@ -105,8 +105,10 @@ int32_t paro_sampler_draw(paro_sampler *sampler, const float *logits)
 
     double sum = 0;
     for (size_t i = 0; i < k; i++) {
-        double distance = (double)sampler->candidates[i].logit - sampler->candidates[0].logit;
-        sampler->weights[i] = i == 0 ? 1 : exp(distance / options->temperature);
+        const float logit = sampler->candidates[i].logit, highest = sampler->candidates[0].logit;
+        /* Not the difference alone: infinity less infinity is not 0. */
+        sampler->weights[i] =
+            logit == highest ? 1 : exp(((double)logit - (double)highest) / options->temperature);
         sum += sampler->weights[i];
     }
     if (options->top_p > 0 && options->top_p < 1) {

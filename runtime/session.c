@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "cpu/attention.h"
 #include "cpu/ops.h"
 #include "runtime/model.h"
@@ -40,6 +41,7 @@ typedef struct activations {
 
 struct paro_session {
     const paro_model *model;
+    const paro_observer *observer;
     uint32_t max_tokens;
     uint32_t n_tokens;
     uint32_t capacity;
@@ -61,6 +63,8 @@ paro_status paro_session_new(paro_error *err, const paro_model *model,
     session->max_tokens = config->max_context;
     if (options != NULL && options->max_tokens > 0)
         session->max_tokens = options->max_tokens;
+    if (options != NULL)
+        session->observer = options->observer;
     session->keys = calloc(config->n_layers, sizeof *session->keys);
     session->values = calloc(config->n_layers, sizeof *session->values);
     if (session->keys == NULL || session->values == NULL) {
@@ -317,9 +321,10 @@ static void fill_rope(const paro_session *session, size_t m)
     }
 }
 
-/* All blocks over m new tokens; the residual stream then holds the last block's output. */
+/* All blocks over the m tokens from `at` on, of n_tokens in all; the residual stream then holds the
+ * last block's output. */
 static paro_status read_chunk(paro_error *err, paro_session *session, const int32_t *tokens,
-                              size_t m)
+                              size_t at, size_t m, size_t n_tokens)
 {
     const paro_config *config = &session->model->config;
     paro_status status = reserve_activations(err, config, m, &session->act);
@@ -327,12 +332,15 @@ static paro_status read_chunk(paro_error *err, paro_session *session, const int3
         status = reserve_cache(err, session, session->n_tokens + m);
     if (status != PARO_STATUS_OK)
         return status;
-    embed(session, tokens, m);
+    embed(session, tokens + at, m);
     fill_rope(session, m);
     for (uint32_t layer = 0; layer < config->n_layers && status == PARO_STATUS_OK; layer++) {
         status = attention_part(err, session, layer, m);
         if (status == PARO_STATUS_OK)
             status = mlp_part(err, session, layer, m);
+        if (status == PARO_STATUS_OK && n_tokens > 1)
+            status = paro_report(err, session->observer, "read",
+                                 at + m * (layer + 1) / config->n_layers, n_tokens);
     }
     return status;
 }
@@ -406,7 +414,7 @@ static paro_status append(paro_error *err, paro_session *session, const int32_t 
     paro_status status = check_tokens(err, session, tokens, n_tokens);
     for (size_t at = 0; at < n_tokens && status == PARO_STATUS_OK;) {
         size_t m = n_tokens - at < CHUNK_TOKENS ? n_tokens - at : CHUNK_TOKENS;
-        status = read_chunk(err, session, tokens + at, m);
+        status = read_chunk(err, session, tokens, at, m, n_tokens);
         if (status == PARO_STATUS_OK && rows != NULL)
             status = hand_logits(err, session, at, m, rows, context);
         if (status == PARO_STATUS_OK && last_logits != NULL && at + m == n_tokens)

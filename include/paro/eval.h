@@ -46,7 +46,9 @@ typedef struct paro_eval_result {
  * `context` tokens, the rest dropped; every token of a window but its first is predicted from
  * those before it in the window; the mean is over all of them. A text shorter than one window is
  * PARO_STATUS_INVALID_ARGUMENT. `reference` may be NULL; it must have the same vocabulary.
- * Memory does not grow with the text but for 4 bytes a token. `options` may be NULL. */
+ * Memory for 4 bytes a token of text, 4 more with a reference,
+ * and the reference's logits of one window (context * vocab floats). Logits that are not finite are
+ * PARO_STATUS_FORMAT. `options` may be NULL. */
 paro_status paro_eval_text(paro_error *err, const paro_model *model,
                            const paro_tokenizer *tokenizer, const char *text, size_t n_bytes,
                            const paro_model *reference, const paro_eval_options *options,

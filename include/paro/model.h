@@ -20,8 +20,7 @@ extern "C" {
 typedef struct paro_model paro_model;
 
 typedef struct paro_model_options {
-    int n_threads;                 /* CPU threads of its sessions; 0: one per available core */
-    const paro_observer *observer; /* may be NULL */
+    int n_threads; /* CPU threads of its sessions; 0: one per available core */
 } paro_model_options;
 
 /* Opens `dir`: config.json, generation_config.json (optional), and model.safetensors or the shards
@@ -69,6 +68,9 @@ typedef struct paro_session paro_session;
 
 typedef struct paro_session_options {
     uint32_t max_tokens; /* longest text; 0: the model's max_context */
+    /* Told how far the reading of more than one token has come (stage "read", in tokens), and may
+     * stop it; may be NULL. */
+    const paro_observer *observer;
 } paro_session_options;
 
 paro_status paro_session_new(paro_error *err, const paro_model *model,
