@@ -7,6 +7,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 uint64_t paro_hash_mix(uint64_t value)
 {
@@ -41,6 +42,17 @@ void paro_sha256_hex(const void *data, size_t n_bytes, char out[PARO_SHA256_HEX_
     sodium_bin2hex(out, PARO_SHA256_HEX_BYTES, digest, sizeof digest);
 }
 
+/* SipHash-2-4 (libsodium) under the map's secret: names come from files, which could otherwise
+ * choose ones that collide. */
+static uint64_t hash_name(const paro_map *map, const char *key, size_t n_bytes)
+{
+    unsigned char hash[crypto_shorthash_BYTES];
+    uint64_t value;
+    crypto_shorthash(hash, (const unsigned char *)key, n_bytes, map->secret);
+    memcpy(&value, hash, sizeof value);
+    return value;
+}
+
 /* The slot of the key, or the empty one where it would go. The table is never full. */
 static paro_map_slot *find_slot(const paro_map *map, const char *key, size_t n_bytes, uint64_t hash)
 {
@@ -62,7 +74,11 @@ bool paro_map_reserve(paro_map *map, size_t n_keys)
         n_slots *= 2;
     if (n_slots == map->n_slots)
         return true;
-    paro_map bigger = {calloc(n_slots, sizeof *bigger.slots), n_slots, map->n_used};
+    if (map->n_slots == 0 && getrandom(map->secret, sizeof map->secret, 0) < 0)
+        memcpy(map->secret, &map, sizeof map); /* no system call: the address is some secret too */
+    paro_map bigger = *map;
+    bigger.slots = calloc(n_slots, sizeof *bigger.slots);
+    bigger.n_slots = n_slots;
     if (bigger.slots == NULL)
         return false;
     for (size_t i = 0; i < map->n_slots; i++) {
@@ -79,7 +95,7 @@ bool paro_map_put(paro_map *map, const char *key, size_t n_bytes, uint32_t value
 {
     if (n_bytes > UINT32_MAX || !paro_map_reserve(map, map->n_used + 1))
         return false;
-    uint64_t hash = paro_hash_bytes(key, n_bytes);
+    uint64_t hash = hash_name(map, key, n_bytes);
     paro_map_slot *slot = find_slot(map, key, n_bytes, hash);
     bool there = slot->key != NULL;
     if (!there) {
@@ -96,7 +112,7 @@ bool paro_map_get(const paro_map *map, const char *key, size_t n_bytes, uint32_t
 {
     if (map->n_slots == 0)
         return false;
-    const paro_map_slot *slot = find_slot(map, key, n_bytes, paro_hash_bytes(key, n_bytes));
+    const paro_map_slot *slot = find_slot(map, key, n_bytes, hash_name(map, key, n_bytes));
     if (slot->key == NULL)
         return false;
     if (value != NULL)

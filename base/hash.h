@@ -30,6 +30,7 @@ typedef struct paro_map_slot {
 } paro_map_slot;
 
 typedef struct paro_map {
+    unsigned char secret[16]; /* drawn anew for every map: no file can know which names collide */
     paro_map_slot *slots;
     size_t n_slots; /* 0 or a power of two */
     size_t n_used;

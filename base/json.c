@@ -43,6 +43,8 @@ paro_status paro_json_parse(paro_error *err, const char *where, const char *text
     if (is_too_deep(text, n_bytes))
         return paro_fail(err, PARO_STATUS_FORMAT, "%s: JSON nested more than %d levels deep", where,
                          JSON_MAX_DEPTH);
+    if (n_bytes == 0)
+        return paro_fail(err, PARO_STATUS_FORMAT, "%s: not valid JSON: it is empty", where);
     json_error_t problem;
     json_t *root = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &problem);
     if (root == NULL) {

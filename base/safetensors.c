@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/file.h"
@@ -416,7 +417,7 @@ static paro_status open_index(paro_error *err, paro_tensor_set *set, const char 
             status = path == NULL ? paro_fail_memory(err, strlen(file), "a path")
                                   : open_file(err, set, path);
             if (status != PARO_STATUS_OK)
-                status = paro_fail_in(err, status, "%s", index);
+                status = paro_fail_in(err, status, "%s names this file", index);
         }
     }
     if (status == PARO_STATUS_OK)
@@ -439,6 +440,8 @@ paro_status paro_tensor_set_open(paro_error *err, const char *path, paro_tensor_
         const char *single = paro_path_join(&set->arena, path, "model.safetensors");
         if (index == NULL || single == NULL)
             status = paro_fail_memory(err, strlen(path), "a path");
+        else if (access(path, X_OK) != 0)
+            status = paro_fail_errno(err, errno, "look into", path);
         else if (paro_path_exists(single)) /* transformers, too, looks for it first */
             status = open_file(err, set, single);
         else if (paro_path_exists(index))

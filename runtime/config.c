@@ -205,7 +205,8 @@ static paro_status parse_quantization(paro_error *err, const char *where, const 
         return paro_fail(err, PARO_STATUS_UNSUPPORTED,
                          "%s: quantization_config: expected quant_method paroquant, or awq of "
                          "version gemm, found %s%s%s",
-                         where, *method != 0 ? method : "none", *method != 0 ? " " : "",
+                         where, *method != 0 ? method : "none",
+                         strcmp(method, "awq") == 0 ? " " : "",
                          strcmp(method, "awq") == 0 ? version : "");
     }
     if (status == PARO_STATUS_OK && config->bits != 4)

@@ -56,6 +56,11 @@ paro_status paro_session_new(paro_error *err, const paro_model *model,
                              const paro_session_options *options, paro_session **out)
 {
     const paro_config *config = &model->config;
+    if (options != NULL && options->max_tokens > config->max_context)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "max_tokens: expected at most %u (the model's max_position_embeddings), "
+                         "found %u",
+                         config->max_context, options->max_tokens);
     paro_session *session = calloc(1, sizeof *session);
     if (session == NULL)
         return paro_fail_memory(err, sizeof *session, "a session");

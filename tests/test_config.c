@@ -117,12 +117,21 @@ static void test_rope(void **state)
                           " \"rope_theta\": 1000000.0}"),
                     NULL, &c));
     assert_true(c.rope.theta == 1000000);
+    /* Nothing is scaled by a number that is not there. */
+    assert_fails(parse(&err, SMALL(", \"rope_scaling\": {\"type\": \"linear\"}"), NULL, &c),
+                 PARO_STATUS_FORMAT, "factor: missing");
+    assert_fails(parse(&err,
+                       SMALL(", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
+                             " \"low_freq_factor\": 1, \"high_freq_factor\": 4}"),
+                       NULL, &c),
+                 PARO_STATUS_FORMAT, "original_max_position_embeddings: missing");
     assert_fails(
         parse(&err, SMALL(", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0}"), NULL, &c),
         PARO_STATUS_UNSUPPORTED, "expected default, linear or llama3, found yarn");
     assert_fails(parse(&err,
-                       SMALL(", \"rope_scaling\": {\"type\": \"llama3\","
-                             " \"low_freq_factor\": 4, \"high_freq_factor\": 4}"),
+                       SMALL(", \"rope_scaling\": {\"type\": \"llama3\", \"factor\": 2,"
+                             " \"original_max_position_embeddings\": 64, \"low_freq_factor\": 4, "
+                             "\"high_freq_factor\": 4}"),
                        NULL, &c),
                  PARO_STATUS_FORMAT, "high_freq_factor above low_freq_factor");
 }
@@ -135,7 +144,7 @@ static void test_quantization(void **state)
 #define QUANT(body) SMALL(", \"quantization_config\": {" body "}")
     assert_ok(parse(&err,
                     QUANT("\"quant_method\": \"awq\", \"bits\": 4, \"group_size\": 128,"
-                          " \"version\": \"gemm\", \"zero_point\": true"),
+                          " \"version\": \"GEMM\", \"zero_point\": true"),
                     NULL, &c));
     assert_int_equal(c.quant_method, PARO_QUANT_METHOD_AWQ);
     assert_int_equal(c.krot, 0);
@@ -178,7 +187,8 @@ static void test_refused(void **state)
         {"{\"architectures\": [\"LlamaForCausalLM\"], \"num_hidden_layers\": 9999999}",
          "num_hidden_layers: expected 1 to", PARO_STATUS_FORMAT},
         {"[]", "expected a JSON object", PARO_STATUS_FORMAT},
-        {"", "not valid JSON", PARO_STATUS_FORMAT},
+        {"", "not valid JSON: it is empty", PARO_STATUS_FORMAT},
+        {"{", "not valid JSON", PARO_STATUS_FORMAT},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_fails(parse(&err, rows[i].text, NULL, &c), rows[i].status, rows[i].words);

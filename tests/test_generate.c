@@ -64,7 +64,8 @@ static paro_generate_result generate(const paro_generate_options *options, uint3
     paro_session *session = NULL;
     paro_generate_result result;
     assert_true(paro_buffer_append_text(&out->text, ""));
-    assert_ok(paro_session_new(&err, model, &(paro_session_options){max_tokens}, &session));
+    assert_ok(
+        paro_session_new(&err, model, &(paro_session_options){.max_tokens = max_tokens}, &session));
     assert_ok(paro_generate(&err, session, tokenizer, prompt, n_prompt, options, take, out, NULL,
                             &result));
     if (length != NULL)

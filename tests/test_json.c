@@ -24,7 +24,7 @@ static void test_broken_texts(void **state)
     static const struct {
         const char *text, *words;
     } cases[] = {
-        {"", "f.json: not valid JSON at line 1"},
+        {"", "f.json: not valid JSON: it is empty"},
         {"{", "f.json: not valid JSON"},
         {"{\"a\": 1,}", "f.json: not valid JSON"},
         {"{\"a\": 1} x", "f.json: not valid JSON"},

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <pthread.h>
 
 #include "base/rng.h"
 #include "runtime/session.h"
@@ -42,7 +43,8 @@ static paro_session *new_session(uint32_t max_tokens)
 {
     paro_error err;
     paro_session *session = NULL;
-    assert_ok(paro_session_new(&err, model, &(paro_session_options){max_tokens}, &session));
+    assert_ok(
+        paro_session_new(&err, model, &(paro_session_options){.max_tokens = max_tokens}, &session));
     return session;
 }
 
@@ -164,6 +166,89 @@ static void test_independent(void **state)
     paro_session_free(b);
 }
 
+typedef struct reader {
+    const paro_model *model;
+    float logits[VOCAB];
+    paro_status status;
+} reader;
+
+static void *read_in_thread(void *argument)
+{
+    reader *r = argument;
+    paro_session *session = NULL;
+    r->status = paro_session_new(NULL, r->model, NULL, &session);
+    if (r->status == PARO_STATUS_OK)
+        r->status = paro_session_append(NULL, session, tokens, 40, NULL);
+    for (int i = 40; i < 44 && r->status == PARO_STATUS_OK; i++)
+        r->status = paro_session_append(NULL, session, tokens + i, 1, r->logits);
+    paro_session_free(session);
+    return NULL;
+}
+
+/* Sessions in several threads share a model nobody has used yet: linears are prepared meanwhile. */
+static void test_sessions_in_threads(void **state)
+{
+    (void)state;
+    enum { READERS = 4 };
+    static reader readers[READERS];
+    paro_error err;
+    for (int n_threads = 1; n_threads <= 2; n_threads++) {
+        paro_model *other = NULL;
+        pthread_t threads[READERS];
+        assert_ok(paro_model_open(&err, "models/demo",
+                                  &(paro_model_options){.n_threads = n_threads}, &other));
+        for (int i = 0; i < READERS; i++) {
+            readers[i] = (reader){.model = other};
+            assert_int_equal(pthread_create(&threads[i], NULL, read_in_thread, &readers[i]), 0);
+        }
+        for (int i = 0; i < READERS; i++) {
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+            assert_int_equal(readers[i].status, PARO_STATUS_OK);
+            assert_memory_equal(readers[i].logits, readers[0].logits, sizeof readers[0].logits);
+        }
+        paro_model_free(other);
+    }
+}
+
+typedef struct watcher {
+    uint64_t done, total;
+    int n_reports, stop_after;
+} watcher;
+
+static bool watch(void *context, const char *stage, uint64_t done, uint64_t total)
+{
+    watcher *w = context;
+    assert_string_equal(stage, "read");
+    assert_true(done >= w->done && done <= total);
+    w->done = done;
+    w->total = total;
+    return ++w->n_reports != w->stop_after;
+}
+
+static void test_observer(void **state)
+{
+    (void)state;
+    paro_error err;
+    watcher w = {0};
+    const paro_observer observer = {.context = &w, .progress = watch};
+    paro_session *session = NULL;
+    assert_ok(
+        paro_session_new(&err, model, &(paro_session_options){.observer = &observer}, &session));
+    assert_ok(paro_session_append(&err, session, tokens, N_TOKENS, NULL));
+    assert_int_equal(w.n_reports, 8); /* two chunks, four layers */
+    assert_true(w.done == N_TOKENS && w.total == N_TOKENS);
+    assert_ok(paro_session_append(&err, session, tokens, 1, NULL));
+    assert_int_equal(w.n_reports, 8); /* one token is not worth a word */
+    w = (watcher){.stop_after = 2};
+    assert_fails(paro_session_append(&err, session, tokens, 300, NULL), PARO_STATUS_CANCELLED,
+                 "read");
+    assert_int_equal(paro_session_length(session), N_TOKENS + 1);
+    paro_session_free(session);
+    assert_fails(
+        paro_session_new(&err, model, &(paro_session_options){.max_tokens = 1025}, &session),
+        PARO_STATUS_INVALID_ARGUMENT, "expected at most 1024");
+}
+
 /* Results do not depend on the number of threads. */
 static void test_threads(void **state)
 {
@@ -188,9 +273,14 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),      cmocka_unit_test(test_truncate),
-        cmocka_unit_test(test_refused),     cmocka_unit_test(test_callback_stops),
-        cmocka_unit_test(test_independent), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_callback_stops),
+        cmocka_unit_test(test_independent),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_sessions_in_threads),
+        cmocka_unit_test(test_observer),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -67,7 +67,7 @@ const int32_t *paro_model_eos_ids(const paro_model *model, size_t *n_out);
 typedef struct paro_session paro_session;
 
 typedef struct paro_session_options {
-    uint32_t max_tokens; /* longest text; 0: the model's max_context */
+    uint32_t max_tokens; /* longest text, at most the model's max_context; 0: that */
     /* Told how far the reading of more than one token has come (stage "read", in tokens), and may
      * stop it; may be NULL. */
     const paro_observer *observer;
@@ -92,7 +92,7 @@ paro_status paro_session_append(paro_error *err, paro_session *session, const in
 /* As paro_session_append, but hands the logits of every token to `rows`, in order, a few rows at a
  * time: logits [n_rows][vocab] of the tokens first .. first + n_rows - 1 (counted from the first of
  * this call), valid during the call only. `rows` returns PARO_STATUS_OK to go on; anything else
- * ends the call with that status (it fills the error itself). */
+ * ends the call with that status (it fills the error itself), and nothing counts as read. */
 typedef paro_status paro_logits_fn(paro_error *err, void *context, size_t first, size_t n_rows,
                                    const float *logits);
 paro_status paro_session_append_all(paro_error *err, paro_session *session, const int32_t *tokens,
