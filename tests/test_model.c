@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <math.h>
 #include <paro/generate.h>
+#include <paro/quantize.h>
 
 #include "base/file.h"
 #include "base/safetensors.h"
@@ -245,12 +246,52 @@ static void test_damaged(void **state)
     }
 }
 
+/* A quantised model whose config.json, or whose other tensors, say something else. */
+static void test_mislabelled(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_model *model = NULL, *quantised = NULL, *wrong = NULL;
+    paro_recipe *recipe = NULL;
+    paro_plan *plan = NULL;
+    paro_tensor_set *set = NULL;
+    assert_ok(paro_model_open(&err, "models/demo", NULL, &model));
+    assert_ok(paro_recipe_open(&err, "rtn", NULL, &recipe));
+    assert_ok(paro_plan_make(&err, recipe, model, &plan));
+    assert_ok(paro_quantize_in_memory(&err, model, plan, NULL, &quantised));
+
+    paro_config config = quantised->config;
+    config.quant_method = PARO_QUANT_METHOD_AWQ;
+    assert_ok(paro_tensor_set_new(&err, quantised->tensors, &set));
+    assert_fails(paro_model_new(&err, "wrong", &config, set, NULL, &wrong), PARO_STATUS_FORMAT,
+                 "q_proj: has rotation tensors, but config.json says quant_method awq");
+    config.quant_method = PARO_QUANT_METHOD_NONE;
+    assert_ok(paro_tensor_set_new(&err, quantised->tensors, &set));
+    assert_fails(paro_model_new(&err, "wrong", &config, set, NULL, &wrong), PARO_STATUS_FORMAT,
+                 "no quantization_config");
+
+    const char *name = "model.layers.1.mlp.up_proj.weight";
+    const paro_tensor *tensor = paro_tensor_set_find(model->tensors, name);
+    void *copy = malloc((size_t)tensor->n_bytes);
+    assert_non_null(copy);
+    memcpy(copy, tensor->data, (size_t)tensor->n_bytes);
+    assert_ok(paro_tensor_set_new(&err, quantised->tensors, &set));
+    assert_ok(paro_tensor_set_put(&err, set, tensor, copy));
+    assert_fails(paro_model_new(&err, "wrong", &quantised->config, set, NULL, &wrong),
+                 PARO_STATUS_FORMAT, "up_proj: has both .weight and .qweight");
+    paro_model_free(quantised);
+    paro_plan_free(plan);
+    paro_recipe_free(recipe);
+    paro_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_demo),  cmocka_unit_test(test_llama),
-        cmocka_unit_test(test_qwen3), cmocka_unit_test(test_llama_paro),
-        cmocka_unit_test(test_info),  cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_demo),        cmocka_unit_test(test_llama),
+        cmocka_unit_test(test_qwen3),       cmocka_unit_test(test_llama_paro),
+        cmocka_unit_test(test_info),        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_mislabelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
