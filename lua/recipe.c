@@ -37,6 +37,31 @@ int paro_recipe_raise(lua_State *state, const paro_recipe *recipe, const char *f
     return lua_error(state);
 }
 
+const char *paro_recipe_describe(lua_State *state, int index)
+{
+    enum { MAX_SHOWN_BYTES = 60 };
+    size_t n_bytes = 0;
+    const char *text = NULL;
+    index = lua_absindex(state, index);
+    switch (lua_type(state, index)) {
+    case LUA_TNIL:
+        return lua_pushliteral(state, "nothing");
+    case LUA_TSTRING:
+        text = lua_tolstring(state, index, &n_bytes);
+        if (n_bytes > MAX_SHOWN_BYTES)
+            return lua_pushfstring(state, "a string of %I bytes", (lua_Integer)n_bytes);
+        return lua_pushfstring(state, "a string (\"%s\")", text);
+    case LUA_TNUMBER:
+    case LUA_TBOOLEAN:
+        text = luaL_tolstring(state, index, NULL);
+        text = lua_pushfstring(state, "a %s (%s)", luaL_typename(state, index), text);
+        lua_remove(state, -2);
+        return text;
+    default:
+        return lua_pushfstring(state, "a %s", luaL_typename(state, index));
+    }
+}
+
 /* ---- opening ---- */
 
 static paro_status read_text(paro_error *err, paro_recipe *recipe)
@@ -137,12 +162,25 @@ done:
     return status;
 }
 
+/* What Lua's own loader of files leaves out: a byte order mark, and a first line that begins with
+ * '#'; its newline stays, so that the lines' numbers are right. */
+static size_t count_skipped(const char *text, size_t n_bytes)
+{
+    size_t n = n_bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    if (n < n_bytes && text[n] == '#') {
+        const char *newline = memchr(text + n, '\n', n_bytes - n);
+        n = newline != NULL ? (size_t)(newline - text) : n_bytes;
+    }
+    return n;
+}
+
 static int run_chunk(lua_State *state)
 {
     paro_recipe *recipe = lua_touserdata(state, 1);
+    size_t n_skipped = count_skipped(recipe->text, recipe->n_text_bytes);
     lua_pushfstring(state, "@%s", recipe->path);
-    if (luaL_loadbufferx(state, recipe->text, recipe->n_text_bytes, lua_tostring(state, -1), "t") !=
-        LUA_OK)
+    if (luaL_loadbufferx(state, recipe->text + n_skipped, recipe->n_text_bytes - n_skipped,
+                         lua_tostring(state, -1), "t") != LUA_OK)
         return lua_error(state);
     lua_call(state, 0, 1);
     int type = lua_type(state, -1);
@@ -150,7 +188,7 @@ static int run_chunk(lua_State *state)
         return paro_recipe_raise(state, recipe,
                                  "expected the recipe to return a table or a function, it "
                                  "returned %s (does it end with `return`?)",
-                                 type == LUA_TNIL ? "nothing" : lua_typename(state, type));
+                                 paro_recipe_describe(state, -1));
     if (type == LUA_TTABLE && recipe->n_options > 0)
         return paro_recipe_raise(state, recipe,
                                  "option \"%s\" is set, but the recipe is a table: only one that "
@@ -242,7 +280,7 @@ static int make_rules(lua_State *state)
             return paro_recipe_raise(state, p->recipe,
                                      "expected the recipe's function to return a table, it "
                                      "returned %s",
-                                     luaL_typename(state, -1));
+                                     paro_recipe_describe(state, -1));
         paro_recipe_check_options(state, p->recipe, options);
     }
     paro_recipe_read_table(state, p->recipe, &p->arena, &p->rules, &p->n_rules);

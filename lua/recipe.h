@@ -41,6 +41,10 @@ struct paro_recipe {
 /* Raises a Lua error that names the recipe. */
 int paro_recipe_raise(lua_State *state, const paro_recipe *recipe, const char *format, ...);
 
+/* Pushes, and gives, words for the value at `index` in a message: "a number (9)", "a table",
+ * "nothing". */
+const char *paro_recipe_describe(lua_State *state, int index);
+
 /* recipe_values.c: what a recipe function is given; each pushes one value. */
 void paro_recipe_push_model(lua_State *state, const paro_model *model);
 void paro_recipe_push_options(lua_State *state, const paro_recipe *recipe);

@@ -52,8 +52,8 @@ static void check_keys(reader *r, int table, const char *prefix, const char *con
     while (lua_next(state, table) != 0) {
         lua_pop(state, 1);
         if (lua_type(state, -1) != LUA_TSTRING)
-            paro_recipe_raise(state, r->recipe, "%sexpected keys that are names, found a %s",
-                              prefix, luaL_typename(state, -1));
+            paro_recipe_raise(state, r->recipe, "%sexpected keys that are names, found %s", prefix,
+                              paro_recipe_describe(state, -1));
         const char *key = lua_tostring(state, -1);
         bool known = false;
         for (size_t i = 0; i < n_keys; i++)
@@ -78,11 +78,9 @@ static uint32_t read_integer(reader *r, int table, const char *prefix, const cha
         return fallback;
     }
     lua_Integer value = type == LUA_TNUMBER ? lua_tointegerx(state, -1, &is_integer) : 0;
-    if (!is_integer || value < min || value > max) {
-        const char *found = luaL_tolstring(state, -1, NULL);
-        paro_recipe_raise(state, r->recipe, "%s%s: expected an integer from %I to %I, found %s %s",
-                          prefix, key, min, max, lua_typename(state, type), found);
-    }
+    if (!is_integer || value < min || value > max)
+        paro_recipe_raise(state, r->recipe, "%s%s: expected an integer from %I to %I, found %s",
+                          prefix, key, min, max, paro_recipe_describe(state, -1));
     lua_pop(state, 1);
     return (uint32_t)value;
 }
@@ -91,8 +89,8 @@ static void check_text(reader *r, int table, const char *key)
 {
     int type = lua_getfield(r->state, table, key);
     if (type != LUA_TNIL && type != LUA_TSTRING)
-        paro_recipe_raise(r->state, r->recipe, "%s: expected a string, found a %s", key,
-                          lua_typename(r->state, type));
+        paro_recipe_raise(r->state, r->recipe, "%s: expected a string, found %s", key,
+                          paro_recipe_describe(r->state, -1));
     lua_pop(r->state, 1);
 }
 
@@ -108,7 +106,7 @@ static const paro_method *read_method(reader *r, int table, const char *prefix,
     const paro_method *method =
         type == LUA_TSTRING ? paro_method_find(lua_tostring(state, -1)) : NULL;
     if (method == NULL) {
-        const char *found = luaL_tolstring(state, -1, NULL);
+        const char *found = paro_recipe_describe(state, -1);
         luaL_Buffer names;
         luaL_buffinit(state, &names);
         for (size_t i = 0; paro_method_get(i) != NULL; i++) {
@@ -129,8 +127,8 @@ static void add_rule(reader *r, const char *where, const paro_method *method, ui
 {
     lua_State *state = r->state;
     if (lua_type(state, -1) != LUA_TSTRING)
-        paro_recipe_raise(state, r->recipe, "%s: expected a pattern (a string), found a %s", where,
-                          luaL_typename(state, -1));
+        paro_recipe_raise(state, r->recipe, "%s: expected a pattern (a string), found %s", where,
+                          paro_recipe_describe(state, -1));
     if (r->n_rules == PARO_RECIPE_MAX_PATTERNS)
         paro_recipe_raise(state, r->recipe, "%s: more than %d patterns", where,
                           PARO_RECIPE_MAX_PATTERNS);
@@ -195,9 +193,8 @@ static bool add_rules(reader *r, int table, const char *prefix, const char *key,
     }
     if (type != LUA_TNIL)
         paro_recipe_raise(state, r->recipe,
-                          "%s%s: expected a pattern or a list of patterns, found "
-                          "a %s",
-                          prefix, key, lua_typename(state, type));
+                          "%s%s: expected a pattern or a list of patterns, found %s", prefix, key,
+                          paro_recipe_describe(state, -1));
     lua_pop(state, 1);
     return false;
 }
@@ -221,8 +218,8 @@ static void read_overrides(reader *r, int table)
     lua_State *state = r->state;
     int type = lua_getfield(state, table, "overrides");
     if (type != LUA_TNIL && type != LUA_TTABLE)
-        paro_recipe_raise(state, r->recipe, "overrides: expected a list of tables, found a %s",
-                          lua_typename(state, type));
+        paro_recipe_raise(state, r->recipe, "overrides: expected a list of tables, found %s",
+                          paro_recipe_describe(state, -1));
     if (type == LUA_TTABLE) {
         check_own_table(r, lua_gettop(state), "overrides");
         lua_Integer n = (lua_Integer)lua_rawlen(state, -1);
@@ -237,8 +234,8 @@ static void read_overrides(reader *r, int table)
             char prefix[PREFIX_BYTES];
             snprintf(prefix, sizeof prefix, "overrides[%lld]: ", (long long)i);
             if (lua_rawgeti(state, -1, i) != LUA_TTABLE)
-                paro_recipe_raise(state, r->recipe, "%sexpected a table, found a %s", prefix,
-                                  luaL_typename(state, -1));
+                paro_recipe_raise(state, r->recipe, "%sexpected a table, found %s", prefix,
+                                  paro_recipe_describe(state, -1));
             read_override(r, lua_gettop(state), prefix);
             lua_pop(state, 1);
         }

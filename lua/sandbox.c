@@ -28,13 +28,17 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
+
 enum {
     HOOK_INTERVAL = PARO_SANDBOX_INTERVAL,
     WORK_BYTES = 16,
     ALLOCATIONS_PER_CLOCK = 4096,
+    CHARGES_PER_CLOCK = 1 << 14,
     MAX_REFUSALS = 64
 };
 
+static const double report_seconds = 0.1; /* between two questions to the observer */
 static const uint64_t default_memory_bytes = (uint64_t)256 << 20;
 static const uint64_t default_n_instructions = 1000000000;
 
@@ -44,8 +48,9 @@ typedef enum sandbox_limit {
     SANDBOX_LIMIT_TIME,
     SANDBOX_LIMIT_MEMORY,
     SANDBOX_LIMIT_STRING,
-    SANDBOX_LIMIT_SYSTEM, /* malloc failed */
-    SANDBOX_LIMIT_PANIC   /* a Lua error outside a protected call: a bug of ours */
+    SANDBOX_LIMIT_CANCELLED, /* the observer asked to stop */
+    SANDBOX_LIMIT_SYSTEM,    /* malloc failed */
+    SANDBOX_LIMIT_PANIC      /* a Lua error outside a protected call: a bug of ours */
 } sandbox_limit;
 
 typedef union memory_block {
@@ -71,9 +76,11 @@ struct paro_sandbox {
     uint64_t work;
     int hook_interval;
     unsigned n_allocations;
+    unsigned n_charges;
     double seconds;       /* processor time of finished runs */
     double started;       /* processor time at the start of this run */
     double clock_started; /* wall clock likewise */
+    double reported;      /* wall clock when the observer was last asked */
     const paro_observer *observer;
     FILE *files[PARO_SANDBOX_FILES];
 };
@@ -108,7 +115,13 @@ static void charge(paro_sandbox *sandbox, uint64_t work)
 /* The wall clock is cheap to read and never behind the processor time of one thread. */
 static void check_time(paro_sandbox *sandbox)
 {
-    double wall = read_clock(CLOCK_MONOTONIC) - sandbox->clock_started;
+    double now = read_clock(CLOCK_MONOTONIC);
+    if (now - sandbox->reported >= report_seconds) {
+        sandbox->reported = now;
+        if (paro_report(NULL, sandbox->observer, "recipe", 0, 0) != PARO_STATUS_OK)
+            escape(sandbox, SANDBOX_LIMIT_CANCELLED);
+    }
+    double wall = now - sandbox->clock_started;
     if (sandbox->seconds + wall < PARO_SANDBOX_SECONDS)
         return;
     double cpu = read_clock(CLOCK_THREAD_CPUTIME_ID) - sandbox->started;
@@ -118,7 +131,10 @@ static void check_time(paro_sandbox *sandbox)
 
 void paro_sandbox_charge(lua_State *state, uint64_t n_instructions)
 {
-    charge(sandbox_of(state), n_instructions);
+    paro_sandbox *sandbox = sandbox_of(state);
+    charge(sandbox, n_instructions);
+    if (++sandbox->n_charges % CHARGES_PER_CLOCK == 0)
+        check_time(sandbox);
 }
 
 void paro_sandbox_out_of_memory(lua_State *state)
@@ -274,21 +290,21 @@ static paro_status fail_limit(paro_error *err, const paro_sandbox *sandbox)
     switch (sandbox->limit) {
     case SANDBOX_LIMIT_WORK:
         return paro_fail(err, PARO_STATUS_LIMIT,
-                         "the limit of %llu instructions was reached (an endless loop? the limit "
-                         "can be raised)",
+                         "the limit of %llu instructions was reached (an endless loop?)",
                          (unsigned long long)sandbox->n_instructions);
     case SANDBOX_LIMIT_TIME:
         return paro_fail(err, PARO_STATUS_LIMIT,
                          "the limit of %d seconds of processor time was reached",
                          PARO_SANDBOX_SECONDS);
     case SANDBOX_LIMIT_MEMORY:
-        return paro_fail(err, PARO_STATUS_LIMIT,
-                         "the limit of %llu bytes of memory was reached (it can be raised)",
+        return paro_fail(err, PARO_STATUS_LIMIT, "the limit of %llu bytes of memory was reached",
                          (unsigned long long)sandbox->memory_bytes);
     case SANDBOX_LIMIT_STRING:
         return paro_fail(err, PARO_STATUS_LIMIT,
                          "a string grew longer than %d bytes, the most a recipe may have",
                          PARO_SANDBOX_STRING_BYTES);
+    case SANDBOX_LIMIT_CANCELLED:
+        return paro_fail(err, PARO_STATUS_CANCELLED, "recipe: stopped on request");
     case SANDBOX_LIMIT_SYSTEM:
         return paro_fail(err, PARO_STATUS_OUT_OF_MEMORY, "out of memory (the machine's)");
     case SANDBOX_LIMIT_PANIC:
@@ -355,13 +371,36 @@ void paro_sandbox_free(paro_sandbox *sandbox)
     free(sandbox);
 }
 
+/* What to say besides where Lua's message is of a global that other Lua programs have. */
+static void describe_missing(const char *message, char *out, size_t n_out)
+{
+    static const char *const names[] = {"os",           "package",      "require", "debug",
+                                        "dofile",       "loadfile",     "xpcall",  "collectgarbage",
+                                        "setmetatable", "getmetatable", "warn",    "rawget",
+                                        "rawset",       "rawequal",     "rawlen"};
+    out[0] = '\0';
+    if (strstr(message, "nil value (global 'io')") != NULL) {
+        snprintf(out, n_out, ": io is there only with --allow-io (paro_recipe_options.allow_io)");
+        return;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char words[64];
+        snprintf(words, sizeof words, "nil value (global '%s')", names[i]);
+        if (strstr(message, words) != NULL)
+            snprintf(out, n_out, ": %s is not available in recipes, see docs/recipes.md", names[i]);
+    }
+}
+
 /* The message of the error value on top of the stack; calls nothing that could raise another. */
 static paro_status fail_lua(paro_error *err, lua_State *state, int code)
 {
     if (lua_type(state, -1) == LUA_TSTRING) {
         const char *message = lua_tostring(state, -1);
+        char hint[128];
+        describe_missing(message, hint, sizeof hint);
         bool memory = code == LUA_ERRMEM || strcmp(message, "not enough memory") == 0;
-        return paro_fail(err, memory ? PARO_STATUS_LIMIT : PARO_STATUS_RECIPE, "%s", message);
+        return paro_fail(err, memory ? PARO_STATUS_LIMIT : PARO_STATUS_RECIPE, "%s%s", message,
+                         hint);
     }
     if (lua_type(state, -1) == LUA_TNUMBER)
         return paro_fail(err, PARO_STATUS_RECIPE, "error %.14g", (double)lua_tonumber(state, -1));
@@ -377,6 +416,7 @@ paro_status paro_sandbox_run(paro_error *err, paro_sandbox *sandbox, lua_CFuncti
     volatile int code = LUA_OK;
     sandbox->started = read_clock(CLOCK_THREAD_CPUTIME_ID);
     sandbox->clock_started = read_clock(CLOCK_MONOTONIC);
+    sandbox->reported = sandbox->clock_started;
     if (setjmp(sandbox->escape) == 0) {
         sandbox->running = true;
         lua_pushcfunction(sandbox->state, function);

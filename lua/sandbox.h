@@ -26,7 +26,7 @@ typedef struct paro_sandbox_options {
     bool allow_io;
     uint64_t memory_bytes;         /* 0: 256 MiB */
     uint64_t n_instructions;       /* 0: 1e9 */
-    const paro_observer *observer; /* `print` goes to its log; may be NULL */
+    const paro_observer *observer; /* `print` goes to its log; may be NULL; see also below */
 } paro_sandbox_options;
 
 typedef struct paro_sandbox paro_sandbox;
@@ -39,8 +39,10 @@ void paro_sandbox_free(paro_sandbox *sandbox);
 /* Calls function(L) with `context` as a light userdata at index 1, protected and under the limits;
  * the only way to touch the state. What it leaves on the stack is dropped. An error it raises is
  * PARO_STATUS_RECIPE with its message; a limit is PARO_STATUS_LIMIT, and the sandbox is then dead:
- * every later call fails. `function` may be left at any Lua call by a longjmp: what it allocates
- * must belong to `context`. Not re-entrant. */
+ * every later call fails. About every 0.1 s the observer's progress is called, with the stage
+ * "recipe" and 0 of 0 (how long the code will run is not known); where it asks to stop that is
+ * PARO_STATUS_CANCELLED, otherwise like a limit. `function` may be left at any Lua call by a
+ * longjmp: what it allocates must belong to `context`. Not re-entrant. */
 paro_status paro_sandbox_run(paro_error *err, paro_sandbox *sandbox, lua_CFunction function,
                              void *context);
 

@@ -173,14 +173,16 @@ static void test_tables_that_are_wrong(void **state)
     rejects("return {bit = 4}", wrong, "unknown key \"bit\" (nearest: bits");
     rejects("return {'x'}", wrong, "expected keys that are names, found a number");
     rejects("return {bits = 4.5}", wrong,
-            "bits: expected an integer from 2 to 8, found number 4.5");
-    rejects("return {bits = '4'}", wrong, "bits: expected an integer from 2 to 8, found string 4");
-    rejects("return {bits = 1}", wrong, "from 2 to 8, found number 1");
-    rejects("return {bits = 9}", wrong, "from 2 to 8, found number 9");
+            "bits: expected an integer from 2 to 8, found a number (4.5)");
+    rejects("return {bits = '4'}", wrong,
+            "bits: expected an integer from 2 to 8, found a string (\"4\")");
+    rejects("return {bits = 1}", wrong, "from 2 to 8, found a number (1)");
+    rejects("return {bits = 9}", wrong, "from 2 to 8, found a number (9)");
     rejects("return {bits = 0/0}", wrong, "bits: expected an integer");
     rejects("return {group_size = -1}", wrong, "group_size: expected an integer from 2 to 65536");
-    rejects("return {method = 'gptq'}", wrong, "method: expected one of keep, rtn; found gptq");
-    rejects("return {method = 1}", wrong, "method: expected one of keep, rtn; found 1");
+    rejects("return {method = 'gptq'}", wrong,
+            "method: expected one of keep, rtn; found a string (\"gptq\")");
+    rejects("return {method = 1}", wrong, "method: expected one of keep, rtn; found a number (1)");
     rejects("return {name = {}}", wrong, "name: expected a string, found a table");
     rejects("return {linears = 1}", wrong, "linears: expected a pattern or a list of patterns");
     rejects("return {linears = {1}}", wrong, "linears[1]: expected a pattern (a string)");
@@ -213,8 +215,9 @@ static void test_chunks_that_are_wrong(void **state)
     (void)state;
     const paro_status wrong = PARO_STATUS_RECIPE;
     rejects("", wrong, "it returned nothing (does it end with `return`?)");
-    rejects("return 1", wrong, "it returned number");
-    rejects("return function() end", wrong, "expected the recipe's function to return a table");
+    rejects("return 1", wrong, "it returned a number (1)");
+    rejects("return function() end", wrong,
+            "expected the recipe's function to return a table, it returned nothing");
     rejects("return {", wrong, "recipe.lua:1: unexpected symbol near <eof>");
     rejects("\n\nerror('mine')", wrong, "recipe.lua:3: mine");
     rejects("return function() error({}) end", wrong, "recipe.lua: the error is not a message");
@@ -224,6 +227,33 @@ static void test_chunks_that_are_wrong(void **state)
     rejects("return function() while true do end end", PARO_STATUS_LIMIT, "1000000 instructions");
     rejects("return function() local t = {} while true do t[#t + 1] = {} end end",
             PARO_STATUS_LIMIT, "limit of");
+}
+
+/* As Lua's own loader of files has it. */
+static void test_first_line(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"\xef\xbb\xbfreturn {bits = 5}",
+                                       "#!/usr/bin/env lua\nreturn {bits = 5}",
+                                       "\xef\xbb\xbf# x\r\nreturn {bits = 5}"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        paro_plan *plan = accepts(good[i]);
+        char sha256[PARO_SHA256_HEX_BYTES];
+        assert_int_equal(get(plan, "model.layers.0.self_attn.q_proj").bits, 5);
+        paro_sha256_hex(good[i], strlen(good[i]), sha256); /* of the whole file */
+        assert_string_equal(paro_plan_recipe_sha256(plan), sha256);
+        paro_plan_free(plan);
+    }
+    const paro_status wrong = PARO_STATUS_RECIPE;
+    rejects("#!lua\n\nerror('mine')", wrong, "recipe.lua:3: mine");
+    rejects("\xef\xbb\xbf#!lua\nerror('mine')", wrong, "recipe.lua:2: mine");
+    rejects("\xef\xbb\xbf"
+            "error('mine')",
+            wrong, "recipe.lua:1: mine");
+    rejects("#", wrong, "it returned nothing");
+    rejects("\xef\xbb\xbf", wrong, "it returned nothing");
+    rejects("#!lua\n\x1bLua", wrong, "recipe.lua:2: unexpected symbol");
+    rejects("\n#!lua\nreturn {}", wrong, "recipe.lua:2: unexpected symbol near '#'");
 }
 
 static void test_patterns_without_a_match(void **state)
@@ -343,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_function_and_model),
         cmocka_unit_test(test_tables_that_are_wrong),
         cmocka_unit_test(test_chunks_that_are_wrong),
+        cmocka_unit_test(test_first_line),
         cmocka_unit_test(test_patterns_without_a_match),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_shipped),

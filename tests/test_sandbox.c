@@ -111,8 +111,10 @@ static void test_missing_names(void **state)
     gives("return tostring(string.dump) .. tostring(coroutine.close)", "nilnil");
     /* Nothing but what is on the list: additions of a later Lua do not slip in. */
     gives("local n = 0 for _ in pairs(_G) do n = n + 1 end return n", "19");
-    raises("return os.execute('true')", "attempt to index a nil value (global 'os')");
-    raises("return io.open('/etc/passwd')", "attempt to index a nil value (global 'io')");
+    raises("return os.execute('true')", "(global 'os'): os is not available in recipes, see docs");
+    raises("return io.open('/etc/passwd')", "(global 'io'): io is there only with --allow-io");
+    raises("local x = require('x')", "(global 'require'): require is not available in recipes");
+    raises("return nothing.x", "attempt to index a nil value (global 'nothing')");
 }
 
 static void test_bytecode(void **state)
@@ -306,6 +308,45 @@ static void test_print(void **state)
     assert_string_equal(log, "a 1 true nil||two|lines|");
 }
 
+static bool stop_at(void *context, const char *stage, uint64_t done, uint64_t total)
+{
+    int *n_left = context;
+    assert_string_equal(stage, "recipe");
+    assert_int_equal(done, 0);
+    assert_int_equal(total, 0);
+    return --*n_left > 0;
+}
+
+/* Whatever the code is busy with. */
+static void test_cancel(void **state)
+{
+    (void)state;
+    static const char *const endless[] = {
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "while true do local t = {{}, {}, {}} end",
+        "while true do coroutine.wrap(function() for i = 1, 1e6 do end end)() end",
+        "return (('a'):rep(200000)):find(('.-'):rep(8) .. 'b')",
+    };
+    for (size_t i = 0; i < sizeof endless / sizeof *endless; i++) {
+        int n_left = 2;
+        const paro_observer observer = {.context = &n_left, .progress = stop_at};
+        const paro_sandbox_options options = {.observer = &observer,
+                                              .n_instructions = UINT64_MAX / 2};
+        paro_sandbox *sandbox = NULL;
+        paro_error err;
+        script s;
+        assert_ok(paro_sandbox_new(&err, &options, &sandbox));
+        double from = paro_clock_seconds();
+        assert_fails(run_in(&err, sandbox, endless[i], &s), PARO_STATUS_CANCELLED,
+                     "recipe: stopped");
+        assert_true(paro_clock_seconds() - from < (TEST_SANITIZED ? 30 : 5));
+        assert_int_equal(n_left, 0);
+        assert_fails(run_in(&err, sandbox, "return 1", &s), PARO_STATUS_CANCELLED, "stopped");
+        paro_sandbox_free(sandbox);
+    }
+}
+
 static void test_random_is_the_same_every_time(void **state)
 {
     (void)state;
@@ -392,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_metatables_are_out_of_reach),
         cmocka_unit_test(test_error_values),
         cmocka_unit_test(test_print),
+        cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_random_is_the_same_every_time),
         cmocka_unit_test(test_io),
     };

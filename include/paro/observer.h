@@ -27,8 +27,8 @@ typedef struct paro_observer {
     void (*log)(void *context, paro_log_level level, const char *message);
 
     /* `stage` names the work ("quantize", "eval wiki.txt"); done <= total, both in the stage's own
-     * unit. Returning false asks to stop: the call that reports then returns
-     * PARO_STATUS_CANCELLED and leaves nothing half-done. */
+     * unit; 0 and 0 where nobody knows how long it takes. Returning false asks to stop: the call
+     * that reports then returns PARO_STATUS_CANCELLED and leaves nothing half-done. */
     bool (*progress)(void *context, const char *stage, uint64_t done, uint64_t total);
 } paro_observer;
 

@@ -27,7 +27,9 @@ typedef struct paro_recipe_options {
     uint64_t n_instructions; /* limit of Lua VM instructions; 0: 1e9 */
     const char *const *set;  /* "key=value" pairs, the recipe function's second argument */
     size_t n_set;
-    const paro_observer *observer; /* `print` of the recipe goes to its log; may be NULL */
+    /* `print` of the recipe goes to its log. While the recipe runs its progress is called about
+     * ten times a second, with the stage "recipe" and 0 of 0, and can stop it. May be NULL. */
+    const paro_observer *observer;
 } paro_recipe_options;
 
 /* `path`: a file; or the name of a shipped recipe ("rtn"), where no such file exists. The file is
