@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 const char *paro_status_name(paro_status status)
 {
     switch (status) {
@@ -38,58 +40,20 @@ const char *paro_status_name(paro_status status)
     return "unknown status";
 }
 
-/* The length of the UTF-8 sequence at s, or 0 where there is none. */
-static size_t utf8_sequence(const unsigned char *s)
-{
-    static const struct {
-        unsigned char lead_mask, lead, second_low, second_high, length;
-    } rules[] = {
-        {0xFF, 0xE0, 0xA0, 0xBF, 3}, {0xFF, 0xED, 0x80, 0x9F, 3}, {0xFF, 0xF0, 0x90, 0xBF, 4},
-        {0xFF, 0xF4, 0x80, 0x8F, 4}, {0xE0, 0xC0, 0x80, 0xBF, 2}, {0xF0, 0xE0, 0x80, 0xBF, 3},
-        {0xF8, 0xF0, 0x80, 0xBF, 4},
-    };
-    if (s[0] < 0x80)
-        return s[0] >= 0x20 && s[0] != 0x7F;
-    if (s[0] == 0xC0 || s[0] == 0xC1 || s[0] > 0xF4)
-        return 0;
-    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        if ((s[0] & rules[i].lead_mask) != rules[i].lead)
-            continue;
-        if (s[1] < rules[i].second_low || s[1] > rules[i].second_high)
-            return 0;
-        for (size_t k = 2; k < rules[i].length; k++)
-            if ((s[k] & 0xC0) != 0x80)
-                return 0;
-        return rules[i].length;
-    }
-    return 0;
-}
-
-/* A snprintf that ran out of room may have cut a character in two: drop the pieces. */
-static void drop_cut_character(char *text, size_t capacity)
-{
-    size_t n = strlen(text);
-    if (n + 1 < capacity)
-        return;
-    size_t start = n;
-    while (start > 0 && n - start < 4 && ((unsigned char)text[start - 1] & 0xC0) == 0x80)
-        start--;
-    if (start > 0 && (unsigned char)text[start - 1] >= 0xC0 &&
-        utf8_sequence((const unsigned char *)text + start - 1) == 0)
-        text[start - 1] = 0;
-}
-
 void paro_text_make_printable(char *text, size_t capacity)
 {
-    drop_cut_character(text, capacity);
-    unsigned char *s = (unsigned char *)text;
-    while (*s != 0) {
-        size_t n = utf8_sequence(s);
-        if (n == 0) {
-            *s = *s == '\t' ? ' ' : '?';
-            n = 1;
-        }
-        s += n;
+    const size_t n_bytes = strlen(text);
+    for (size_t at = 0; at < n_bytes;) {
+        size_t length;
+        const paro_utf8_kind kind = paro_utf8_next(text + at, n_bytes - at, &length);
+        const unsigned char c = (unsigned char)text[at];
+        if (kind == PARO_UTF8_KIND_CUT && n_bytes + 1 >= capacity)
+            text[at] = 0; /* a text that ran out of room may end inside a character */
+        else if (kind != PARO_UTF8_KIND_CHARACTER)
+            memset(text + at, '?', length);
+        else if (c < 0x20 || c == 0x7F)
+            text[at] = c == '\t' ? ' ' : '?';
+        at += length;
     }
 }
 
