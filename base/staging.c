@@ -105,13 +105,8 @@ static paro_status make_parents(paro_error *err, const char *path)
 /* The two texts put together; NULL when out of memory. */
 static char *concat(const char *a, const char *b)
 {
-    size_t n_a = strlen(a), n_b = strlen(b);
-    char *text = malloc(n_a + n_b + 1);
-    if (text != NULL) {
-        memcpy(text, a, n_a);
-        memcpy(text + n_a, b, n_b + 1);
-    }
-    return text;
+    char *text = malloc(strlen(a) + strlen(b) + 1);
+    return text == NULL ? NULL : strcat(strcpy(text, a), b);
 }
 
 /* Opens and locks the file at `path`, which a writer unlinks when it is done: the lock counts only
