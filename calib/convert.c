@@ -37,16 +37,6 @@ typedef struct conversion {
     double max_error;
 } conversion;
 
-/* The tensors a linear is stored in; the bias is not among them, it stands alone. */
-enum { N_OWNED = 7 };
-static void owned_tensors(const paro_linear *linear, const paro_tensor *out[N_OWNED])
-{
-    const paro_tensor *all[N_OWNED] = {linear->weight,        linear->qweight, linear->qzeros,
-                                       linear->scales,        linear->theta,   linear->pairs,
-                                       linear->channel_scales};
-    memcpy(out, all, sizeof all);
-}
-
 /* The n-th linear: those of the blocks, then the head where it is packed; NULL past the last. */
 static paro_linear *linear_at(const paro_model *model, size_t n)
 {
@@ -68,15 +58,14 @@ static const paro_planned *planned_at(const paro_plan *plan, size_t n)
 /* Checks every linear and notes its tensors. */
 static paro_status list_owned(paro_error *err, conversion *c)
 {
-    const paro_tensor *owned[N_OWNED];
+    const paro_tensor *owned[PARO_LINEAR_MAX_TENSORS];
     paro_linear *linear = NULL;
     paro_status status = PARO_STATUS_OK;
     for (size_t i = 0; status == PARO_STATUS_OK && (linear = linear_at(c->model, i)) != NULL; i++) {
         status = paro_linear_prepare(err, linear);
-        owned_tensors(linear, owned);
-        for (int k = 0; k < N_OWNED && status == PARO_STATUS_OK; k++) {
-            if (owned[k] != NULL &&
-                !paro_map_put(&c->owned, owned[k]->name, strlen(owned[k]->name), 0, NULL))
+        const size_t n_owned = paro_linear_tensors(linear, owned);
+        for (size_t k = 0; k < n_owned && status == PARO_STATUS_OK; k++) {
+            if (!paro_map_put(&c->owned, owned[k]->name, strlen(owned[k]->name), 0, NULL))
                 status = paro_fail_memory(err, sizeof *owned, "a table of tensors");
         }
     }
@@ -202,11 +191,11 @@ static bool has_suffix(const paro_format_tensor *tensors, size_t n_tensors, cons
 static paro_status hide_linear(paro_error *err, conversion *c, const paro_linear *linear,
                                const paro_format_tensor *tensors, size_t n_tensors)
 {
-    const paro_tensor *owned[N_OWNED];
-    owned_tensors(linear, owned);
+    const paro_tensor *owned[PARO_LINEAR_MAX_TENSORS];
+    const size_t n_owned = paro_linear_tensors(linear, owned);
     paro_status status = PARO_STATUS_OK;
-    for (int k = 0; k < N_OWNED && c->sink->hide != NULL && status == PARO_STATUS_OK; k++) {
-        if (owned[k] != NULL && !has_suffix(tensors, n_tensors, owned[k]->name))
+    for (size_t k = 0; k < n_owned && c->sink->hide != NULL && status == PARO_STATUS_OK; k++) {
+        if (!has_suffix(tensors, n_tensors, owned[k]->name))
             status = c->sink->hide(err, c->sink->context, owned[k]);
     }
     return status;

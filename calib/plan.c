@@ -40,20 +40,6 @@ static paro_status check_rules_match(paro_error *err, const paro_plan_spec *spec
     return PARO_STATUS_OK;
 }
 
-static uint64_t tensor_bytes(const paro_tensor *tensor)
-{
-    return tensor != NULL ? tensor->n_bytes : 0;
-}
-
-static uint64_t stored_bytes(const paro_linear *linear)
-{
-    if (linear->kind == PARO_LINEAR_KIND_DENSE)
-        return tensor_bytes(linear->weight);
-    return tensor_bytes(linear->qweight) + tensor_bytes(linear->qzeros) +
-           tensor_bytes(linear->scales) + tensor_bytes(linear->theta) +
-           tensor_bytes(linear->pairs) + tensor_bytes(linear->channel_scales);
-}
-
 static paro_status plan_linear(paro_error *err, const paro_plan_spec *spec, paro_plan *plan,
                                const paro_linear *linear, paro_planned *out)
 {
@@ -71,7 +57,7 @@ static paro_status plan_linear(paro_error *err, const paro_plan_spec *spec, paro
                    .n_out = linear->n_out,
                    .n_in = linear->n_in,
                    .bits = PARO_PLAN_KEEP_BITS,
-                   .n_bytes_before = stored_bytes(linear),
+                   .n_bytes_before = paro_linear_bytes(linear),
                    .n_bytes_after = 2 * n_values},
     };
     if (planned.linear.name == NULL)

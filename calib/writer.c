@@ -24,8 +24,6 @@
 #include "calib/convert.h"
 #include "runtime/model.h"
 
-enum { CONFIG_MAX_BYTES = 16 << 20 };
-
 static paro_status sink_declare(paro_error *err, void *context, const paro_tensor *tensor)
 {
     return paro_shard_writer_declare(err, context, tensor->name, tensor->dtype, tensor->rank,
@@ -106,7 +104,7 @@ static paro_status write_config(paro_error *err, const paro_model *model, const 
     }
     status = paro_format_config(err, format, plan, &quantization);
     if (status == PARO_STATUS_OK)
-        status = paro_file_read(err, from, CONFIG_MAX_BYTES, &text, &n_bytes);
+        status = paro_file_read(err, from, PARO_CONFIG_MAX_BYTES, &text, &n_bytes);
     if (status == PARO_STATUS_OK)
         status = paro_config_patch(err, from, text, n_bytes, quantization, &patched);
     if (status == PARO_STATUS_OK)

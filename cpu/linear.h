@@ -62,6 +62,15 @@ paro_status paro_linear_forward(paro_error *err, paro_linear *linear, paro_pool 
  * y = x w^T; for quantising again, for statistics and for tests. */
 paro_status paro_linear_weight(paro_error *err, paro_linear *linear, paro_pool *pool, float *w);
 
+/* The tensors its weight is stored in (the bias stands alone), those that are there; their number.
+ */
+enum { PARO_LINEAR_MAX_TENSORS = 7 };
+size_t paro_linear_tensors(const paro_linear *linear,
+                           const paro_tensor *out[PARO_LINEAR_MAX_TENSORS]);
+
+/* The bytes of these tensors. */
+uint64_t paro_linear_bytes(const paro_linear *linear);
+
 /* Which CPU kernels this machine uses: "avx512", "avx2" or "generic". */
 const char *paro_cpu_isa(void);
 

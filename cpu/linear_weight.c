@@ -87,3 +87,26 @@ paro_status paro_linear_weight(paro_error *err, paro_linear *linear, paro_pool *
         paro_pool_run(pool, n_words / TASK_WORDS + (n_words % TASK_WORDS != 0), w4_task, &e);
     return PARO_STATUS_OK;
 }
+
+size_t paro_linear_tensors(const paro_linear *linear,
+                           const paro_tensor *out[PARO_LINEAR_MAX_TENSORS])
+{
+    const paro_tensor *all[PARO_LINEAR_MAX_TENSORS] = {
+        linear->weight, linear->qweight, linear->qzeros,        linear->scales,
+        linear->theta,  linear->pairs,   linear->channel_scales};
+    size_t n = 0;
+    for (size_t i = 0; i < PARO_LINEAR_MAX_TENSORS; i++)
+        if (all[i] != NULL)
+            out[n++] = all[i];
+    return n;
+}
+
+uint64_t paro_linear_bytes(const paro_linear *linear)
+{
+    const paro_tensor *tensors[PARO_LINEAR_MAX_TENSORS];
+    const size_t n = paro_linear_tensors(linear, tensors);
+    uint64_t n_bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        n_bytes += tensors[i]->n_bytes;
+    return n_bytes;
+}

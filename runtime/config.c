@@ -27,7 +27,6 @@ static const char *const quant_methods[] = {
 };
 
 enum {
-    MAX_CONFIG_BYTES = 16 << 20,
     MAX_DIM = 1 << 24, /* of any one size: products of two fit 48 bits */
     MAX_LAYERS = 4096,
     MAX_CONTEXT = 1 << 30
@@ -317,9 +316,9 @@ paro_status paro_config_load(paro_error *err, const char *dir, paro_config *out)
         status = paro_fail_memory(err, strlen(dir), "a path");
         goto done;
     }
-    status = paro_file_read(err, path, MAX_CONFIG_BYTES, &text, &n_bytes);
+    status = paro_file_read(err, path, PARO_CONFIG_MAX_BYTES, &text, &n_bytes);
     if (status == PARO_STATUS_OK && paro_path_exists(generation_path))
-        status = paro_file_read(err, generation_path, MAX_CONFIG_BYTES, &generation,
+        status = paro_file_read(err, generation_path, PARO_CONFIG_MAX_BYTES, &generation,
                                 &n_generation_bytes);
     if (status == PARO_STATUS_OK)
         status = paro_config_parse(err, path, text, n_bytes, generation, n_generation_bytes, out);

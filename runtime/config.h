@@ -27,7 +27,7 @@ typedef enum paro_quant_method {
     PARO_QUANT_METHOD_AWQ
 } paro_quant_method;
 
-enum { PARO_MAX_EOS = 16 };
+enum { PARO_MAX_EOS = 16, PARO_CONFIG_MAX_BYTES = 16 << 20 };
 
 typedef struct paro_config {
     const paro_architecture *architecture;

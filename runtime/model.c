@@ -282,16 +282,9 @@ static void count_tensor(tally *sum, const paro_tensor *tensor)
 
 static void count_linear(tally *sum, const paro_linear *linear)
 {
-    const paro_tensor *packed[] = {linear->qweight, linear->qzeros, linear->scales,
-                                   linear->theta,   linear->pairs,  linear->channel_scales};
     count_tensor(sum, linear->bias);
-    if (linear->kind == PARO_LINEAR_KIND_DENSE) {
-        count_tensor(sum, linear->weight);
-        return;
-    }
     sum->n_parameters += (uint64_t)linear->n_in * linear->n_out;
-    for (size_t i = 0; i < sizeof packed / sizeof packed[0]; i++)
-        sum->n_bytes += packed[i] == NULL ? 0 : packed[i]->n_bytes;
+    sum->n_bytes += paro_linear_bytes(linear);
 }
 
 static tally count(const paro_model *model)
