@@ -54,7 +54,7 @@ for arg in "$@"; do
     case $arg in
         --check) check_only=1 ;;
         build | demo | fuzz | lint) groups+=("$arg") ;;
-        -h | --help) sed -n 's/^# \{0,1\}//; 3,10p' "$0"; exit 0 ;;
+        -h | --help) sed -n 's/^# \{0,1\}//; 4,10p' "$0"; exit 0 ;;
         *) echo "setup: expected --check, build, demo, fuzz or lint; found '$arg'" >&2; exit 2 ;;
     esac
 done
@@ -73,6 +73,10 @@ while IFS='|' read -r group package test words; do
     fi
 done < <(needs)
 
+if [ ${#needed[@]} -eq 0 ]; then
+    echo "setup: cannot read its own list of packages" >&2
+    exit 1
+fi
 echo "setup: packages needed (${groups[*]}): ${needed[*]}"
 if [ ${#missing[@]} -eq 0 ]; then
     echo "setup: all there"
