@@ -108,8 +108,8 @@ static paro_status pass(paro_error *err, conversion *c, const paro_tensor *sourc
 
 enum { CHUNK = 4096 };
 
-/* Whether F16 holds every value of the tensor; *bad is the first value that is finite and too
- * large, n_values where there is none. */
+/* Whether F16 holds every value of the tensor exactly; *bad is the first value that is not finite,
+ * or is too large for F16; n_values where there is none. */
 static bool fits_f16(const paro_tensor *tensor, uint64_t *bad)
 {
     const unsigned char *data = tensor->data;
@@ -123,8 +123,8 @@ static bool fits_f16(const paro_tensor *tensor, uint64_t *bad)
         paro_f32_from_array(values, data + first * item, tensor->dtype, n);
         for (size_t i = 0; i < n; i++) {
             float rounded = paro_f32_from_f16(paro_f16_from_f32(values[i]));
-            exact = exact && (rounded == values[i] || isnan(values[i]));
-            if (isfinite(values[i]) && !isfinite(rounded)) {
+            exact = exact && rounded == values[i];
+            if (!isfinite(rounded)) {
                 *bad = first + i;
                 return false;
             }
@@ -137,7 +137,7 @@ static bool fits_f16(const paro_tensor *tensor, uint64_t *bad)
 static paro_status convert_alone(paro_error *err, conversion *c, const paro_tensor *source,
                                  bool pass_exact)
 {
-    if (!paro_dtype_is_weight(source->dtype) || source->dtype == PARO_DTYPE_F16)
+    if (!paro_dtype_is_weight(source->dtype))
         return pass(err, c, source);
     paro_tensor tensor = *source;
     tensor.dtype = PARO_DTYPE_F16;
@@ -151,12 +151,17 @@ static paro_status convert_alone(paro_error *err, conversion *c, const paro_tens
         paro_f32_from_array(
             &value, (const unsigned char *)source->data + bad * paro_dtype_bytes(source->dtype),
             source->dtype, 1);
+        if (!isfinite(value))
+            return paro_fail(err, PARO_STATUS_FORMAT,
+                             "%s: %s: value %" PRIu64 " (in row-major order) is %g: expected "
+                             "finite numbers",
+                             source->file, source->name, bad, (double)value);
         return paro_fail(err, PARO_STATUS_UNSUPPORTED,
                          "%s: %s: value %" PRIu64 " (in row-major order) is %g: expected at most "
                          "65504, which is F16's largest",
                          source->file, source->name, bad, (double)value);
     }
-    if (exact && pass_exact)
+    if (source->dtype == PARO_DTYPE_F16 || (exact && pass_exact))
         return pass(err, c, source);
     if (source->n_values > SIZE_MAX / sizeof(uint16_t))
         return paro_fail_memory(err, SIZE_MAX, source->name);
@@ -217,6 +222,12 @@ static paro_status describe(paro_error *err, paro_arena *scratch, const char *li
     return PARO_STATUS_OK;
 }
 
+/* The tensor that messages about a linear's weights name. */
+static const paro_tensor *named_tensor(const paro_linear *linear)
+{
+    return linear->weight != NULL ? linear->weight : linear->qweight;
+}
+
 /* The effective weight into c->w, all finite. */
 static paro_status load_weight(paro_error *err, conversion *c, paro_linear *linear)
 {
@@ -227,8 +238,9 @@ static paro_status load_weight(paro_error *err, conversion *c, paro_linear *line
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(c->w[i]))
             return paro_fail(err, PARO_STATUS_FORMAT,
-                             "%s: the weight at [%zu, %zu] is %g: expected finite numbers",
-                             linear->name, i / linear->n_in, i % linear->n_in, (double)c->w[i]);
+                             "%s: %s: the weight at [%zu, %zu] is %g: expected finite numbers",
+                             named_tensor(linear)->file, named_tensor(linear)->name,
+                             i / linear->n_in, i % linear->n_in, (double)c->w[i]);
     }
     return PARO_STATUS_OK;
 }
@@ -242,7 +254,8 @@ static paro_status quantise_linear(paro_error *err, conversion *c, paro_linear *
     if (status == PARO_STATUS_OK) {
         status = planned->method->quantise(err, c->model->pool, c->w, q);
         if (status != PARO_STATUS_OK)
-            status = paro_fail_in(err, status, "%s", linear->name);
+            status = paro_fail_in(err, status, "%s: %s", named_tensor(linear)->file,
+                                  named_tensor(linear)->name);
     }
     if (status == PARO_STATUS_OK) {
         double error = paro_quantised_error(q, c->model->pool, c->w, c->row_sums);

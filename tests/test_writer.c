@@ -308,6 +308,111 @@ static void test_existing_folder(void **state)
     test_dir_remove(dir);
 }
 
+/* --overwrite removes what it replaces: only a checkpoint, or an empty folder. */
+static void test_what_overwrite_replaces(void **state)
+{
+    (void)state;
+    paro_error err;
+    char *dir = test_dir_new();
+    char *out = test_path(dir, "out");
+    char *notes = test_path(out, "notes.txt");
+    char *config = test_path(out, "config.json");
+    paro_model *model = open_model(demo);
+    paro_plan *plan = make_plan(model, NULL, 0);
+    const paro_quantize_options options = {.format = PARO_FORMAT_AWQ, .overwrite = true};
+    assert_int_equal(mkdir(out, 0777), 0);
+    test_file_write(out, "notes.txt", "mine", 4);
+    assert_fails(paro_quantize(&err, model, plan, out, &options, NULL), PARO_STATUS_EXISTS,
+                 "out: is not replaced: expected a checkpoint (config.json, model*, no folders), "
+                 "found other files");
+    assert_true(paro_path_exists(notes));
+    /* One half of a checkpoint is none. */
+    test_file_write(out, "config.json", "{}", 2);
+    assert_fails(paro_quantize(&err, model, plan, out, &options, NULL), PARO_STATUS_EXISTS,
+                 "found other files");
+    test_file_write(out, "model.safetensors", "", 0);
+    char *sub = test_path(out, "sub");
+    assert_int_equal(mkdir(sub, 0777), 0);
+    assert_fails(paro_quantize(&err, model, plan, out, &options, NULL), PARO_STATUS_EXISTS,
+                 "found a folder in it");
+    assert_true(paro_path_exists(notes));
+    assert_int_equal(rmdir(sub), 0);
+    assert_ok(paro_quantize(&err, model, plan, out, &options, NULL));
+    assert_false(paro_path_exists(notes));
+    /* An empty folder. */
+    assert_ok(paro_remove_tree(&err, out));
+    assert_int_equal(mkdir(out, 0777), 0);
+    assert_ok(paro_quantize(&err, model, plan, out, &options, NULL));
+    assert_true(paro_path_exists(config));
+    paro_plan_free(plan);
+    paro_model_free(model);
+    free(sub);
+    free(config);
+    free(notes);
+    free(out);
+    test_dir_remove(dir);
+}
+
+static void test_overwrite_above_the_source(void **state)
+{
+    (void)state;
+    paro_error err;
+    char *dir = test_dir_new();
+    char *out = test_path(dir, "models");
+    char *source = test_path(out, "source");
+    write_to(demo, source, PARO_FORMAT_PSEUDO, NULL, 0);
+    /* Were it not for the folder in it, it would pass for a checkpoint. */
+    test_file_write(out, "config.json", "{}", 2);
+    test_file_write(out, "model.safetensors", "", 0);
+    paro_model *model = open_model(source);
+    paro_plan *plan = make_plan(model, NULL, 0);
+    const paro_quantize_options options = {.format = PARO_FORMAT_AWQ, .overwrite = true};
+    assert_fails(paro_quantize(&err, model, plan, out, &options, NULL), PARO_STATUS_EXISTS,
+                 "found a folder in it");
+    assert_fails(paro_quantize(&err, model, plan, source, &options, NULL),
+                 PARO_STATUS_INVALID_ARGUMENT, "is the model's own folder");
+    char *weights = test_path(source, "model.safetensors");
+    assert_true(paro_path_exists(weights));
+    assert_ok(paro_model_check(&err, model));
+    paro_plan_free(plan);
+    paro_model_free(model);
+    free(weights);
+    free(source);
+    free(out);
+    test_dir_remove(dir);
+}
+
+/* The checkpoint is replaced where it is, and the link stays. */
+static void test_overwrite_through_a_link(void **state)
+{
+    (void)state;
+    paro_error err;
+    char *dir = test_dir_new();
+    char *there = test_path(dir, "elsewhere/q4");
+    char *link = test_path(dir, "link");
+    write_to(demo, there, PARO_FORMAT_PSEUDO, NULL, 0);
+    assert_int_equal(symlink("elsewhere/q4", link), 0);
+    paro_model *model = open_model(demo);
+    paro_plan *plan = make_plan(model, NULL, 0);
+    const paro_quantize_options options = {.format = PARO_FORMAT_AWQ, .overwrite = true};
+    assert_ok(paro_quantize(&err, model, plan, link, &options, NULL));
+    struct stat info;
+    assert_int_equal(lstat(link, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(lstat(there, &info), 0);
+    assert_true(S_ISDIR(info.st_mode));
+    paro_model *written = open_model(there);
+    paro_model_info facts;
+    paro_model_get_info(written, &facts);
+    assert_string_equal(facts.quant_method, "awq");
+    paro_model_free(written);
+    paro_plan_free(plan);
+    paro_model_free(model);
+    free(link);
+    free(there);
+    test_dir_remove(dir);
+}
+
 typedef struct counter {
     uint64_t n_calls;
     uint64_t stop_at;
@@ -406,6 +511,9 @@ int main(void)
         cmocka_unit_test(test_metadata_and_files),
         cmocka_unit_test(test_shards_and_same_bytes),
         cmocka_unit_test(test_existing_folder),
+        cmocka_unit_test(test_what_overwrite_replaces),
+        cmocka_unit_test(test_overwrite_above_the_source),
+        cmocka_unit_test(test_overwrite_through_a_link),
         cmocka_unit_test(test_progress_and_cancel),
         cmocka_unit_test(test_failing_writes),
     };
