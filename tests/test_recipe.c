@@ -314,6 +314,29 @@ static void test_options(void **state)
     assert_null(plan);
 }
 
+/* Those of docs/recipes.md make a plan for the demo model. */
+static void test_examples_of_the_documentation(void **state)
+{
+    (void)state;
+    static const char begin[] = "\n```lua\n";
+    paro_error err;
+    char *text = NULL;
+    size_t n_bytes = 0;
+    size_t n = 0;
+    assert_ok(paro_file_read(&err, "docs/recipes.md", 1 << 20, &text, &n_bytes));
+    for (char *at = strstr(text, begin); at != NULL; at = strstr(at, begin)) {
+        at += strlen(begin);
+        char *end = strstr(at, "\n```\n");
+        assert_non_null(end);
+        *end = '\0';
+        paro_plan_free(accepts(at));
+        at = end + 1;
+        n++;
+    }
+    assert_int_equal(n, 2);
+    free(text);
+}
+
 static void test_shipped(void **state)
 {
     (void)state;
@@ -376,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_first_line),
         cmocka_unit_test(test_patterns_without_a_match),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_examples_of_the_documentation),
         cmocka_unit_test(test_shipped),
         cmocka_unit_test(test_a_recipe_can_be_used_again),
     };

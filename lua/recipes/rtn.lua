@@ -8,7 +8,7 @@
 --   linears     pattern of the linears to quantise (default all of the blocks)
 --   keep        pattern of linears that stay as they are (default none)
 --
--- For example: paro quantize MODEL --recipe rtn --set bits=3 --set 'keep=*.down_proj' -o OUT
+-- For example: paro quantize MODEL --recipe rtn --set group_size=64 --set 'keep=*.down_proj' -o OUT
 return function(model, options)
   return {
     name = "rtn",
