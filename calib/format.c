@@ -288,7 +288,7 @@ static bool allows_group_size(const paro_format_row *format, uint32_t group_size
     return false;
 }
 
-paro_status paro_format_check(paro_error *err, const paro_format_row *format, const paro_plan *plan)
+static paro_status check_plan(paro_error *err, const paro_format_row *format, const paro_plan *plan)
 {
     if (format->bits == 0)
         return PARO_STATUS_OK;
@@ -330,6 +330,15 @@ paro_status paro_format_check(paro_error *err, const paro_format_row *format, co
                              format->name, linear->name, PARO_CODES_PER_WORD, linear->n_out);
     }
     return PARO_STATUS_OK;
+}
+
+paro_status paro_plan_check(paro_error *err, const paro_plan *plan, paro_format format)
+{
+    const paro_format_row *row = paro_format_get(format);
+    if (row == NULL)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "format %d: there is no such format",
+                         (int)format);
+    return check_plan(err, row, plan);
 }
 
 /* The names of the kept linears, or null where there are none. */

@@ -34,11 +34,6 @@ typedef struct paro_format_row {
 /* NULL for a number that is no format. */
 const paro_format_row *paro_format_get(paro_format format);
 
-/* PARO_STATUS_INVALID_ARGUMENT, naming the linear and what would do, unless the format can store
- * the plan. */
-paro_status paro_format_check(paro_error *err, const paro_format_row *format,
-                              const paro_plan *plan);
-
 /* The group size of the plan's quantised linears, 0 where there are none. */
 uint32_t paro_format_group_size(const paro_plan *plan);
 

@@ -28,11 +28,8 @@ paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, co
     if (options == NULL)
         options = &defaults;
     const paro_format_row *format = paro_format_get(options->format);
-    if (format == NULL)
-        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "format %d: there is no such format",
-                         (int)options->format);
     paro_tensor_set *tensors = NULL;
-    paro_status status = paro_format_check(err, format, plan);
+    paro_status status = paro_plan_check(err, plan, options->format);
     if (status == PARO_STATUS_OK)
         status = paro_tensor_set_new(err, model->tensors, &tensors);
     if (status != PARO_STATUS_OK)

@@ -170,10 +170,7 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
     paro_staging staging = {.lock_fd = -1};
     paro_quantize_result measured = {0};
     const paro_format_row *format = paro_format_get(options->format);
-    if (format == NULL)
-        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "format %d: there is no such format",
-                         (int)options->format);
-    paro_status status = paro_format_check(err, format, plan);
+    paro_status status = paro_plan_check(err, plan, options->format);
     if (status == PARO_STATUS_OK)
         status = check_other_folder(err, model->dir, out_dir);
     if (status == PARO_STATUS_OK && options->overwrite)

@@ -2,8 +2,10 @@
  *
  * paro quantize: a model and a recipe in, a checkpoint out.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/command.h"
 #include "cli/report.h"
@@ -137,9 +139,10 @@ static totals sum_up(const paro_plan *plan)
     return sums;
 }
 
+/* Not finite where nothing is quantised. */
 static double bits_per_weight(const totals *sums)
 {
-    return sums->n_weights ? 8.0 * (double)sums->n_quantized_bytes / (double)sums->n_weights : 0;
+    return sums->n_weights ? 8.0 * (double)sums->n_quantized_bytes / (double)sums->n_weights : NAN;
 }
 
 static const char *range_text(char out[PARO_TEXT_NUMBER_BYTES], uint32_t least, uint32_t most)
@@ -163,7 +166,7 @@ static bool print_plan(const quantization *q)
                                           {.title = "after", .right = true},
                                           {.title = "rule"}};
     paro_table *table = paro_table_new(columns, sizeof columns / sizeof columns[0]);
-    char before[PARO_TEXT_NUMBER_BYTES], after[PARO_TEXT_NUMBER_BYTES];
+    char before[PARO_TEXT_NUMBER_BYTES], after[PARO_TEXT_NUMBER_BYTES], bits[32] = "-";
 
     for (size_t i = 0; i < paro_plan_n_linears(q->plan); i++) {
         paro_plan_linear l;
@@ -183,10 +186,12 @@ static bool print_plan(const quantization *q)
     }
     bool ok = paro_table_print(table, stdout);
     paro_table_free(table);
-    printf("\n%zu linears to quantise, %zu to keep; linears %s before, %s after; %.3f bits a "
+    if (q->sums.n_weights)
+        snprintf(bits, sizeof bits, "%.3f", bits_per_weight(&q->sums));
+    printf("\n%zu linears to quantise, %zu to keep; linears %s before, %s after; %s bits a "
            "weight with scales and zero points\n",
            q->sums.n_quantized, q->sums.n_kept, paro_text_size(before, q->sums.n_bytes_before),
-           paro_text_size(after, q->sums.n_bytes_after), bits_per_weight(&q->sums));
+           paro_text_size(after, q->sums.n_bytes_after), bits);
     printf("recipe SHA-256 %s\n", paro_plan_recipe_sha256(q->plan));
     return ok;
 }
@@ -327,13 +332,24 @@ static paro_exit make_plan(paro_console *console, quantization *q)
         if (err.status == PARO_STATUS_NOT_FOUND)
             hint_recipes(console);
     } else if (paro_model_open(&err, q->dir, &m, &q->model) != PARO_STATUS_OK ||
-               paro_plan_make(&err, recipe, q->model, &q->plan) != PARO_STATUS_OK) {
+               paro_plan_make(&err, recipe, q->model, &q->plan) != PARO_STATUS_OK ||
+               paro_plan_check(&err, q->plan, formats[q->args->format]) != PARO_STATUS_OK) {
         code = paro_console_fail(console, &err);
     } else {
         q->sums = sum_up(q->plan);
     }
     paro_recipe_free(recipe);
     return code;
+}
+
+static bool is_checkpoint(const char *dir)
+{
+    struct stat info;
+    char *config = NULL;
+    bool found = asprintf(&config, "%s/config.json", dir) >= 0 && stat(config, &info) == 0;
+
+    free(config);
+    return found;
 }
 
 static paro_exit write_checkpoint(paro_console *console, quantization *q)
@@ -349,8 +365,9 @@ static paro_exit write_checkpoint(paro_console *console, quantization *q)
         return PARO_EXIT_DONE;
     }
     paro_exit code = paro_console_fail(console, &err);
-    if (err.status == PARO_STATUS_EXISTS && !q->args->overwrite)
-        paro_console_hint(console, "--overwrite replaces a checkpoint that is there already");
+    if (err.status == PARO_STATUS_EXISTS && !q->args->overwrite && is_checkpoint(q->args->out) &&
+        strstr(err.message, "exists already"))
+        paro_console_hint(console, "--overwrite replaces the checkpoint that is there already");
     return code;
 }
 
@@ -401,7 +418,8 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
     if (q.was_written) {
         char *out = quoted(q.args->out);
         fflush(stdout);
-        paro_console_info(console, "run it: paro run %s -p 'Once upon a time'", out ? out : "OUT");
+        paro_console_info(console, "run it: paro run %s%s -p 'Once upon a time'",
+                          *q.args->out == '-' ? "./" : "", out ? out : "OUT");
         free(out);
     }
 done:

@@ -2,7 +2,6 @@
  *
  * paro run: continues a prompt, streaming the text.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -110,8 +109,7 @@ typedef struct sink {
     bool terminal; /* standard output is one: control characters are not sent to it */
     char *text;
     size_t n_bytes, n_allocated;
-    char last;       /* the last byte, for the final newline */
-    int write_error; /* errno of a failed write */
+    char last; /* the last byte, for the final newline */
     bool out_of_memory;
 } sink;
 
@@ -152,11 +150,7 @@ static bool emit(void *context, const char *text, size_t n_bytes)
             fputc(c, stdout);
     }
     s->last = text[n_bytes - 1];
-    if (fflush(stdout) != 0) {
-        s->write_error = errno;
-        return false;
-    }
-    return true;
+    return fflush(stdout) == 0;
 }
 
 static const char *finish_text(paro_finish finish)
@@ -185,13 +179,24 @@ static double decode_rate(const paro_generate_result *r)
     return r->n_generated > 1 ? rate(r->n_generated - 1, r->decode_seconds) : 0;
 }
 
+/* "7 tokens, 12.3 tokens/s"; of a single token there is no rate to tell. */
+static const char *tokens_text(char *out, size_t n_out, uint32_t n, double per_second)
+{
+    if (n == 1 || per_second <= 0)
+        snprintf(out, n_out, "%u token%s", n, n == 1 ? "" : "s");
+    else
+        snprintf(out, n_out, "%u tokens, %.1f tokens/s", n, per_second);
+    return out;
+}
+
 static void print_summary(paro_console *console, const paro_generate_result *r)
 {
-    paro_console_info(console,
-                      "prompt: %u tokens, %.1f tokens/s; new: %u tokens, %.1f tokens/s; "
-                      "finished by: %s",
-                      r->n_prompt, rate(r->n_prompt, r->prefill_seconds), r->n_generated,
-                      decode_rate(r), finish_text(r->finish));
+    char prompt[96], new[96];
+
+    paro_console_info(
+        console, "prompt: %s; new: %s; finished by: %s",
+        tokens_text(prompt, sizeof prompt, r->n_prompt, rate(r->n_prompt, r->prefill_seconds)),
+        tokens_text(new, sizeof new, r->n_generated, decode_rate(r)), finish_text(r->finish));
 }
 
 static paro_exit print_json(paro_console *console, const run_args *a, const char *model,
@@ -216,6 +221,26 @@ static paro_exit print_json(paro_console *console, const run_args *a, const char
     paro_report_real(root, "top_p", a->top_p);
     paro_report_integer(root, "seed", a->seed);
     return paro_console_report(console, report, PARO_EXIT_DONE);
+}
+
+static paro_exit check_args(paro_console *console, const run_args *a)
+{
+    for (size_t i = 0; i < a->stop.n_items; i++)
+        if (!*a->stop.items[i]) {
+            paro_console_error(console, "option '--stop': expected a text, found ''");
+            return PARO_EXIT_USAGE;
+        }
+    const struct {
+        bool given;
+        const char *name;
+    } samplers[] = {
+        {a->top_k != 0, "--top-k"}, {a->top_p != 1, "--top-p"}, {a->seed != 0, "--seed"}};
+    for (size_t i = 0; i < sizeof samplers / sizeof samplers[0]; i++)
+        if (samplers[i].given && a->temperature == 0)
+            paro_console_warn(
+                console, "%s has no effect without --temperature: the likeliest token is taken",
+                samplers[i].name);
+    return PARO_EXIT_DONE;
 }
 
 /* The prompt's text, from the option, a file or standard input. */
@@ -245,9 +270,38 @@ static paro_exit read_prompt(paro_console *console, const run_args *a, char **te
     return PARO_EXIT_DONE;
 }
 
-static paro_exit generate(paro_console *console, const run_args *a, const paro_tokenizer *tokenizer,
-                          paro_session *session, const char *prompt, size_t n_bytes, sink *s,
-                          paro_generate_result *result)
+/* Whether the model can read these ids at all, before it begins to. */
+static bool check_prompt(paro_console *console, const paro_model *model,
+                         const paro_tokenizer *tokenizer, const int32_t *ids, size_t n_ids)
+{
+    paro_model_info info;
+
+    paro_model_get_info(model, &info);
+    if (n_ids == 0) {
+        paro_console_error(console, "the prompt is empty, and this model's tokenizer adds no begin "
+                                    "token: there is nothing to continue");
+        return false;
+    }
+    if (n_ids > info.max_context) {
+        paro_console_error(console, "the prompt is %zu tokens, the model holds %u; shorten it",
+                           n_ids, info.max_context);
+        return false;
+    }
+    for (size_t i = 0; i < n_ids; i++)
+        if ((uint32_t)ids[i] >= info.vocab) {
+            paro_console_error(console,
+                               "%s: the prompt has the token %d, but the tokenizer has %zu ids and "
+                               "the model %u: they do not belong together",
+                               info.dir, (int)ids[i], (size_t)paro_tokenizer_vocab(tokenizer),
+                               info.vocab);
+            return false;
+        }
+    return true;
+}
+
+static paro_exit generate(paro_console *console, const run_args *a, const paro_model *model,
+                          const paro_tokenizer *tokenizer, paro_session *session,
+                          const char *prompt, size_t n_bytes, sink *s, paro_generate_result *result)
 {
     const paro_encode_options encode = {.add_special_tokens = true};
     const paro_generate_options o = {.n_tokens = (uint32_t)a->n_tokens,
@@ -266,9 +320,7 @@ static paro_exit generate(paro_console *console, const run_args *a, const paro_t
     if (paro_tokenizer_encode(&err, tokenizer, prompt, n_bytes, &encode, &ids, &n_ids) !=
         PARO_STATUS_OK)
         return paro_console_fail(console, &err);
-    if (n_ids == 0) {
-        paro_console_error(console, "the prompt is empty, and this model's tokenizer adds no begin "
-                                    "token: there is nothing to continue");
+    if (!check_prompt(console, model, tokenizer, ids, n_ids)) {
         free(ids);
         return PARO_EXIT_FAILED;
     }
@@ -284,12 +336,8 @@ static paro_exit generate(paro_console *console, const run_args *a, const paro_t
 /* After the last piece: the newline, figures, and what went wrong. */
 static paro_exit conclude(paro_console *console, const sink *s, const paro_generate_result *r)
 {
-    if (s->write_error) {
-        paro_console_error(console, "standard output could not be written: %s",
-                           strerror(s->write_error));
-        clearerr(stdout);
+    if (ferror(stdout)) /* main says why */
         return PARO_EXIT_FAILED;
-    }
     if (s->out_of_memory) {
         paro_console_error(console, "out of memory for the text");
         return PARO_EXIT_FAILED;
@@ -317,7 +365,9 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
     size_t n_bytes = 0;
     paro_error err;
 
-    paro_exit code = read_prompt(console, a, &prompt, &n_bytes);
+    paro_exit code = check_args(console, a);
+    if (code == PARO_EXIT_DONE)
+        code = read_prompt(console, a, &prompt, &n_bytes);
     if (code != PARO_EXIT_DONE)
         return code;
     if (paro_model_open(&err, dir, &o, &model) != PARO_STATUS_OK ||
@@ -326,7 +376,7 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
         code = paro_console_fail(console, &err);
         goto done;
     }
-    code = generate(console, a, tokenizer, session, prompt, n_bytes, &s, &result);
+    code = generate(console, a, model, tokenizer, session, prompt, n_bytes, &s, &result);
     if (code != PARO_EXIT_DONE)
         goto done;
     code = conclude(console, &s, &result);

@@ -129,7 +129,7 @@ static paro_status decode(paro_error *err, const tokenization *t, const char *na
     int32_t *ids = NULL;
     char *decoded = NULL;
     size_t n_ids = 0, n_decoded = 0;
-    paro_status status = paro_input_ids(err, name, text, n_bytes, &ids, &n_ids);
+    paro_status status = paro_input_ids(err, name, text, n_bytes, t->tokenizer, &ids, &n_ids);
 
     if (status == PARO_STATUS_OK && t->args->pieces && !t->list)
         status = print_pieces(err, t, ids, n_ids, NULL);

@@ -2,6 +2,8 @@
  *
  * paro version: the version, and this machine as paro sees it.
  */
+#include <sched.h>
+
 #include "cli/command.h"
 #include "cli/report.h"
 
@@ -19,18 +21,29 @@ static const paro_option options[] = {{.name = "output",
                                        .help = "how to print it (default text)"},
                                       {0}};
 
+/* What 0, one thread per available core, comes to. */
+static int available_threads(void)
+{
+    cpu_set_t cores;
+    int n = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+
+    return n < PARO_OPTIONS_MAX_THREADS ? n : PARO_OPTIONS_MAX_THREADS;
+}
+
 static paro_exit run(paro_console *console, const void *args, const paro_strings *positional)
 {
     const version_args *a = args;
+    const int n_threads = console->n_threads ? console->n_threads : available_threads();
 
     (void)positional;
     if (a->output == PARO_OUTPUT_TABLE) {
-        printf("paro %s\n%s\n", paro_version(), paro_build_summary());
+        printf("paro %s\n%s\nCPU threads: %d\n", paro_version(), paro_build_summary(), n_threads);
         return PARO_EXIT_DONE;
     }
     paro_report *report = paro_report_new();
     paro_report_text(paro_report_root(report), "version", paro_version());
     paro_report_text(paro_report_root(report), "build", paro_build_summary());
+    paro_report_integer(paro_report_root(report), "threads", (uint64_t)n_threads);
     return paro_console_report(console, report, PARO_EXIT_DONE);
 }
 
@@ -38,8 +51,9 @@ const paro_command paro_command_version = {
     .name = "version",
     .synopsis = "[OPTION]...",
     .summary = "the version, and this machine as paro sees it",
-    .details = "Prints paro's version, then one line with the instruction set of the CPU kernels, "
-               "the threads and the BLAS library.",
+    .details = "Prints paro's version, the instruction set of the CPU kernels and the BLAS library "
+               "that large products go to, and the number of CPU threads that models would use "
+               "here.",
     .options = options,
     .args_bytes = sizeof(version_args),
     .run = run};

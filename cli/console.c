@@ -46,9 +46,7 @@ void paro_console_hint(paro_console *console, const char *format, ...)
     va_end(values);
 }
 
-static void warn(paro_console *console, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static void warn(paro_console *console, const char *format, ...)
+void paro_console_warn(paro_console *console, const char *format, ...)
 {
     va_list values;
     va_start(values, format);
@@ -72,7 +70,7 @@ static void observe_log(void *context, paro_log_level level, const char *message
     paro_console *console = context;
 
     if (level == PARO_LOG_LEVEL_WARNING)
-        warn(console, "%s", message);
+        paro_console_warn(console, "%s", message);
     else if (level == PARO_LOG_LEVEL_INFO || console->verbose)
         paro_console_info(console, "%s", message);
 }

@@ -24,7 +24,8 @@ typedef struct paro_console {
     int n_threads; /* for models; 0: one per available core */
     bool quiet;
     bool verbose;
-    bool colour; /* of "error" and "hint" */
+    bool colour;     /* of "error" and "hint" */
+    int write_error; /* errno of a failed write to standard output; 0: there was none */
     paro_progress progress;
     paro_observer observer; /* logs and draws progress here; stops the work after Ctrl-C */
 } paro_console;
@@ -39,8 +40,11 @@ typedef struct paro_environment {
 /* The console must not move afterwards: its observer points to it. */
 void paro_console_init(paro_console *console, const paro_environment *environment);
 
-/* "paro: error: …", "paro: hint: …", and lines that --quiet leaves out. One line each. */
+/* "paro: error: …", "paro: warning: …", "paro: hint: …", and lines that --quiet leaves out. One
+ * line each. */
 void paro_console_error(paro_console *console, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void paro_console_warn(paro_console *console, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void paro_console_hint(paro_console *console, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -92,7 +92,7 @@ static size_t count_separators(const char *text)
 }
 
 paro_status paro_input_ids(paro_error *err, const char *name, const char *text, size_t n_bytes,
-                           int32_t **ids, size_t *n_ids)
+                           const paro_tokenizer *tokenizer, int32_t **ids, size_t *n_ids)
 {
     size_t n = 0;
     /* An id and the separator before it take two bytes at least. */
@@ -111,6 +111,12 @@ paro_status paro_input_ids(paro_error *err, const char *name, const char *text, 
                         "%.500s: byte %zu: expected a token id (a whole number below 2^31), found "
                         "'%.*s'",
                         name, (size_t)(p - text), (int)(n_word < 40 ? n_word : 40), p);
+        }
+        if (tokenizer && !paro_tokenizer_has(tokenizer, (int32_t)value)) {
+            free(list);
+            return fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                        "%.500s: byte %zu: the tokenizer has no token %ld (its vocabulary has %zu)",
+                        name, (size_t)(p - text), value, (size_t)paro_tokenizer_vocab(tokenizer));
         }
         list[n++] = (int32_t)value;
         p += n_word;

@@ -33,12 +33,43 @@ static bool occupy_standard_streams(void)
     return true;
 }
 
-static uint64_t environment_number(const char *name, uint64_t most)
+/* A cookie_write_function_t: standard output, keeping the reason where a write fails, which would
+ * be lost by the time the stream's error is looked at. */
+static ssize_t write_stdout(void *cookie, const char *data, size_t n_bytes)
 {
-    const char *value = getenv(name);
+    paro_console *console = cookie;
+    size_t n_done = 0;
+
+    while (n_done < n_bytes) {
+        ssize_t n = write(STDOUT_FILENO, data + n_done, n_bytes - n_done);
+        if (n >= 0) {
+            n_done += (size_t)n;
+        } else if (errno != EINTR) {
+            console->write_error = errno;
+            return 0;
+        }
+    }
+    return (ssize_t)n_done;
+}
+
+static bool watch_stdout(paro_console *console)
+{
+    FILE *stream = fopencookie(console, "w", (cookie_io_functions_t){.write = write_stdout});
+
+    if (!stream)
+        return false;
+    setvbuf(stream, NULL, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, BUFSIZ);
+    stdout = stream; /* glibc allows it */
+    return true;
+}
+
+/* COLUMNS; 0 where it is not set, or no width. */
+static unsigned environment_columns(void)
+{
+    const char *value = getenv("COLUMNS");
     uint64_t number;
 
-    return value && paro_options_number(value, &number) && number <= most ? number : 0;
+    return value && paro_options_number(value, &number) && number <= 10000 ? (unsigned)number : 0;
 }
 
 static paro_exit usage_error(paro_console *console, const paro_command *command, const char *what)
@@ -77,14 +108,26 @@ static void print_version(void)
     printf("paro %s\n", paro_version());
 }
 
-static void apply_global(paro_console *console, const paro_global_args *global)
+/* False, with an error said, where PARO_THREADS counts and is no number of threads. */
+static bool apply_global(paro_console *console, const paro_global_args *global)
 {
+    const char *threads = getenv("PARO_THREADS");
+    uint64_t n_threads = global->n_threads;
+
+    if (n_threads == 0 && threads && *threads &&
+        (!paro_options_number(threads, &n_threads) || n_threads > PARO_OPTIONS_MAX_THREADS)) {
+        paro_console_error(console,
+                           "environment variable PARO_THREADS: expected a whole number from 0 to "
+                           "%d, found '%.100s'",
+                           PARO_OPTIONS_MAX_THREADS, threads);
+        return false;
+    }
+    console->n_threads = (int)n_threads;
     console->quiet = global->quiet;
     console->verbose = global->verbose;
     if (global->quiet)
         console->progress.mode = PARO_PROGRESS_MODE_OFF;
-    console->n_threads =
-        (int)(global->n_threads ? global->n_threads : environment_number("PARO_THREADS", 4096));
+    return true;
 }
 
 /* argv[0] is the command's name; `args` holds its defaults and the global options before it. */
@@ -102,6 +145,9 @@ static paro_exit parse_and_run(paro_console *console, const paro_command *comman
     if (!wrong && !global->help && !global->version &&
         arguments.positional.n_items < command->min_positional)
         wrong = command->missing;
+    for (size_t i = 0; i < arguments.positional.n_items && !wrong; i++)
+        if (!*arguments.positional.items[i])
+            wrong = "the path is empty";
     if (wrong) {
         code = usage_error(console, command, wrong);
     } else if (global->help || global->version) {
@@ -110,8 +156,9 @@ static paro_exit parse_and_run(paro_console *console, const paro_command *comman
         else
             print_version();
         code = PARO_EXIT_DONE;
+    } else if (!apply_global(console, global)) {
+        code = PARO_EXIT_USAGE;
     } else {
-        apply_global(console, global);
         code = command->run(console, args, &arguments.positional);
     }
     free(arguments.positional.items);
@@ -177,23 +224,25 @@ int main(int argc, char **argv)
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
     const paro_environment environment = {.no_color = no_color && *no_color,
                                           .dumb = term && strcmp(term, "dumb") == 0,
-                                          .columns =
-                                              (unsigned)environment_number("COLUMNS", 10000)};
+                                          .columns = environment_columns()};
     paro_console console;
 
     if (!occupy_standard_streams())
         return PARO_EXIT_FAILED;
     paro_interrupt_install();
     paro_console_init(&console, &environment);
+    if (!watch_stdout(&console)) {
+        paro_console_error(&console, "out of memory");
+        return PARO_EXIT_FAILED;
+    }
     paro_exit code = run(&console, argc, argv);
     paro_progress_clear(&console.progress);
 
     /* Only here is it known whether standard output took everything. */
     bool failed = ferror(stdout) != 0;
-    errno = 0;
     if (fflush(stdout) != 0 || failed) {
-        paro_console_error(&console, "standard output could not be written%s%s", errno ? ": " : "",
-                           errno ? strerror(errno) : "");
+        paro_console_error(&console, "standard output could not be written: %s",
+                           strerror(console.write_error));
         if (code == PARO_EXIT_DONE || code == PARO_EXIT_PARTLY)
             code = PARO_EXIT_FAILED;
     }

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@ const paro_option paro_global_options[] = {
      .offset = offsetof(paro_global_args, n_threads),
      .argument = "N",
      .min = 0,
-     .max = 4096,
+     .max = PARO_OPTIONS_MAX_THREADS,
      .help = "CPU threads; 0, the default, takes one per available core"},
     {.name = "quiet",
      .letter = 'q',
@@ -242,6 +243,8 @@ static bool store(parser *p, const paro_option *o, const char *text, int argc, v
     void *member = (char *)args + o->offset;
     const char *end = "";
     uint64_t number = 0;
+    /* A double has no 2^64 - 1: what is written so is 2^64. */
+    const uint64_t most = o->max >= 18446744073709551616.0 ? UINT64_MAX : (uint64_t)o->max;
     double real = 0;
 
     switch (o->kind) {
@@ -260,10 +263,10 @@ static bool store(parser *p, const paro_option *o, const char *text, int argc, v
     case PARO_OPTION_CHOICE:
         return store_choice(p, o, text, member);
     case PARO_OPTION_NUMBER:
-        if (!paro_options_number(text, &number) || (double)number < o->min ||
-            (double)number > o->max) {
-            fail(p, "option '--%s': expected a whole number from %.0f to %.0f, found '%.100s'",
-                 o->name, o->min, o->max, text);
+        if (!paro_options_number(text, &number) || (double)number < o->min || number > most) {
+            fail(p,
+                 "option '--%s': expected a whole number from %.0f to %" PRIu64 ", found '%.100s'",
+                 o->name, o->min, most, text);
             return false;
         }
         *(uint64_t *)member = number;

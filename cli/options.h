@@ -56,7 +56,7 @@ typedef struct paro_arguments {
                            list; NULL: a further one is an error */
 } paro_arguments;
 
-enum { PARO_OPTION_MESSAGE_BYTES = 512 };
+enum { PARO_OPTION_MESSAGE_BYTES = 512, PARO_OPTIONS_MAX_THREADS = 256 };
 
 /* Parses argv[1] … argv[argc - 1] by the global table and `options` into `args`, the struct that
  * the tables' offsets refer to, which holds the defaults before. Options and others may be mixed;

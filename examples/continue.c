@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: MIT
- *
- * Continues a prompt: opens a model, encodes, generates, prints.
- *
- *     cc continue.c -o continue $(pkg-config --cflags --libs paro)
- *     ./continue models/demo "The history of the city"
- */
+ * Continues a prompt:  cc continue.c -o continue $(pkg-config --cflags --libs paro)
+ *                      ./continue models/demo "The history of the city" */
 #include <paro/paro.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +20,6 @@ int main(int argc, char **argv)
     paro_model *model = NULL;
     paro_tokenizer *tokenizer = NULL;
     paro_session *session = NULL;
-    paro_generate_result result;
     int32_t *ids = NULL;
     size_t n_ids = 0;
 
@@ -34,11 +29,8 @@ int main(int argc, char **argv)
               paro_tokenizer_encode(&err, tokenizer, argv[2], strlen(argv[2]), &encode, &ids,
                                     &n_ids) == PARO_STATUS_OK &&
               paro_generate(&err, session, tokenizer, ids, n_ids, &options, print_piece, NULL, NULL,
-                            &result) == PARO_STATUS_OK;
-    if (ok)
-        printf("\n(%u tokens in %.3f s)\n", result.n_generated, result.decode_seconds);
-    else
-        fprintf(stderr, "%s\n", err.message);
+                            NULL) == PARO_STATUS_OK;
+    fprintf(ok ? stdout : stderr, "%s\n", ok ? "" : err.message);
     free(ids);
     paro_session_free(session);
     paro_tokenizer_free(tokenizer);

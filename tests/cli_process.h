@@ -69,7 +69,10 @@ static inline pid_t process_start(const char *const *args, int in, int out, int 
                 dup2(fds[i], i);
             else
                 close(i);
+        const char *threads = getenv("PARO_TEST_THREADS"); /* what a test sets for the program */
         unsetenv("PARO_THREADS");
+        if (threads)
+            setenv("PARO_THREADS", threads, 1);
         unsetenv("COLUMNS");
         unsetenv("NO_COLOR");
         setenv("TERM", "xterm", 1);

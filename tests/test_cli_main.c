@@ -34,7 +34,12 @@ static void test_version(void **state)
     json_t *root = process_json(&p);
     assert_string_equal(json_string_value(json_object_get(root, "version")), "0.1.0");
     assert_true(json_string_length(json_object_get(root, "build")) > 0);
+    assert_true(json_integer_value(json_object_get(root, "threads")) > 0);
     json_decref(root);
+    process_free(&p);
+    p = RUN("version", "--threads=3");
+    assert_exit(p, 0);
+    assert_contains(p.out, "CPU threads: 3\n");
     process_free(&p);
 }
 
@@ -89,6 +94,7 @@ static void test_usage_errors(void **state)
     USAGE_ERROR("unknown command 'frobnicate'", "help", "frobnicate");
     USAGE_ERROR("help takes one command's name", "help", "run", "eval");
     USAGE_ERROR("unexpected argument 'x'", "version", "x");
+    USAGE_ERROR("the path is empty", "inspect", "");
     for (size_t i = 0; i + 1 < N_COMMANDS; i++) {
         USAGE_ERROR("needs the path of", commands[i]);
         USAGE_ERROR("did you mean '--output'?", commands[i], DEMO_MODEL, "--outputt=json");
@@ -118,12 +124,14 @@ static void test_output_that_cannot_be_written(void **state)
     assert_true(null >= 0 && full >= 0);
     assert_int_equal(pipe(ends), 0);
     close(ends[0]); /* nobody reads */
-    int outs[] = {full, ends[1], -1};
+    const int outs[] = {full, ends[1], -1};
+    const char *const reasons[] = {strerror(ENOSPC), strerror(EPIPE), strerror(EBADF)};
     for (int i = 0; i < 3; i++) {
         int err = process_temporary_file();
         assert_int_equal(process_wait(process_start(args, null, outs[i], err)), 1);
         char *text = process_read_all(err, &n_bytes);
-        assert_contains(text, "paro: error: standard output could not be written");
+        assert_contains(text, "paro: error: standard output could not be written: ");
+        assert_contains(text, reasons[i]);
         free(text);
     }
     /* Nothing to read from, nowhere to complain: still no crash. */
@@ -178,6 +186,26 @@ static void test_global_options_on_both_sides(void **state)
     process_free(&p);
 }
 
+static void test_threads_of_the_environment(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"many", "-1", "257", "1.5"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        setenv("PARO_TEST_THREADS", wrong[i], 1);
+        USAGE_ERROR("environment variable PARO_THREADS: expected a whole number from 0 to 256",
+                    "version");
+        process p = RUN("version", "--threads=2"); /* it does not count */
+        assert_exit(p, 0);
+        process_free(&p);
+    }
+    setenv("PARO_TEST_THREADS", "5", 1);
+    process p = RUN("version");
+    assert_exit(p, 0);
+    assert_contains(p.out, "CPU threads: 5\n");
+    process_free(&p);
+    unsetenv("PARO_TEST_THREADS");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_version),
@@ -186,6 +214,7 @@ int main(void)
                                        cmocka_unit_test(test_messages_cannot_control_the_terminal),
                                        cmocka_unit_test(test_output_that_cannot_be_written),
                                        cmocka_unit_test(test_signals_while_waiting),
+                                       cmocka_unit_test(test_threads_of_the_environment),
                                        cmocka_unit_test(test_global_options_on_both_sides)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,7 +62,8 @@ static void test_dry_run_writes_nothing(void **state)
     assert_contains(p.out, "recipe SHA-256 ");
     assert_false(paro_path_exists(f->out));
     process_free(&p);
-    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-n", "--output=json", "--set", "bits=3");
+    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-n", "--output=json", "--set", "bits=3",
+            "--format=pseudo");
     assert_exit(p, 0);
     json_t *root = process_json(&p), *linears = json_object_get(root, "linears"), *linear;
     size_t i;
@@ -77,6 +78,32 @@ static void test_dry_run_writes_nothing(void **state)
         assert_true(number(linear, "bits") == 3);
         assert_true(number(linear, "n_bytes_after") < number(linear, "n_bytes_before"));
     }
+    json_decref(root);
+    process_free(&p);
+}
+
+/* It refuses what the real run would. */
+static void test_dry_run_checks_the_format(void **state)
+{
+    (void)state;
+    process p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-n", "--format=awq", "--set=bits=3");
+    assert_exit(p, 1);
+    assert_string_equal(p.out, "");
+    assert_contains(p.err, "format awq: model.layers.0.self_attn.q_proj: expected 4 bits");
+    process_free(&p);
+    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-n", "--set", "keep=*");
+    assert_exit(p, 1);
+    assert_contains(p.err, "the plan quantises no linear");
+    process_free(&p);
+    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-n", "--set", "keep=*", "--format=pseudo");
+    assert_exit(p, 0);
+    assert_contains(p.out, "; - bits a weight");
+    process_free(&p);
+    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-n", "--set", "keep=*", "--format=pseudo",
+            "--output=json");
+    assert_exit(p, 0);
+    json_t *root = process_json(&p), *totals = json_object_get(root, "totals");
+    assert_true(json_is_null(json_object_get(totals, "bits_per_weight")));
     json_decref(root);
     process_free(&p);
 }
@@ -165,6 +192,11 @@ static void test_what_is_there_is_not_replaced_unasked(void **state)
     p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-o", f->out, "--overwrite");
     assert_exit(p, 0);
     process_free(&p);
+    p = RUN("quantize", DEMO_MODEL, "-r", "rtn", "-o", f->dir); /* holds a folder only */
+    assert_exit(p, 1);
+    assert_contains(p.err, "exists already");
+    assert_null(strstr(p.err, "hint"));
+    process_free(&p);
 }
 
 static void test_failures(void **state)
@@ -210,6 +242,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_dry_run_writes_nothing, set_up, tear_down),
+        cmocka_unit_test(test_dry_run_checks_the_format),
         cmocka_unit_test_setup_teardown(test_a_checkpoint_is_written_and_runs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_formats, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shards, set_up, tear_down),

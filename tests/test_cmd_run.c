@@ -121,7 +121,7 @@ static void test_a_prompt_longer_than_the_context(void **state)
     process p = RUN_INPUT(text, "run", DEMO_MODEL);
     assert_exit(p, 1);
     assert_string_equal(p.out, "");
-    assert_contains(p.err, "1024");
+    assert_contains(p.err, "tokens, the model holds 1024; shorten it\n");
     process_free(&p);
     free(text);
 }
@@ -143,7 +143,28 @@ static void test_failures(void **state)
                 "--temperature=-1");
     USAGE_ERROR("option '--top-p': expected a number from 0 to 1", "run", DEMO_MODEL,
                 "--top-p=1.5");
+    USAGE_ERROR("option '--seed': expected a whole number from 0 to 18446744073709551615, found",
+                "run", DEMO_MODEL, "--seed=-1");
+    USAGE_ERROR("option '--seed': expected", "run", DEMO_MODEL, "--seed=18446744073709551616");
+    USAGE_ERROR("option '--stop': expected a text", "run", DEMO_MODEL, "-p", "x", "--stop=");
     USAGE_ERROR("unexpected argument 'text'", "run", DEMO_MODEL, "text");
+}
+
+static void test_one_token_has_no_rate_and_greedy_no_seed(void **state)
+{
+    (void)state;
+    process p = RUN("run", DEMO_MODEL, "-p", "", "-n1", "--seed=3", "--top-k=4", "--top-p=1");
+    assert_exit(p, 0);
+    assert_contains(p.err, "paro: warning: --seed has no effect without --temperature");
+    assert_contains(p.err, "paro: warning: --top-k has no effect");
+    assert_null(strstr(p.err, "--top-p"));
+    assert_contains(p.err, "\nprompt: 1 token; new: 1 token; finished by: length\n");
+    process_free(&p);
+    p = RUN("run", DEMO_MODEL, "-p", "The", "-n1", "--seed=18446744073709551615",
+            "--temperature=1");
+    assert_exit(p, 0);
+    assert_null(strstr(p.err, "warning"));
+    process_free(&p);
 }
 
 /* The reader goes away in the middle: an error, at once, not a signal. */
@@ -195,13 +216,15 @@ static void test_an_interrupt_keeps_what_was_written(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_greedy_text_is_the_golden_one),
-                                       cmocka_unit_test(test_seeds_reproduce),
-                                       cmocka_unit_test(test_stop_strings_and_echo),
-                                       cmocka_unit_test(test_prompt_from_a_file_and_none_at_all),
-                                       cmocka_unit_test(test_a_prompt_longer_than_the_context),
-                                       cmocka_unit_test(test_failures),
-                                       cmocka_unit_test(test_a_closed_pipe_ends_the_stream),
-                                       cmocka_unit_test(test_an_interrupt_keeps_what_was_written)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_greedy_text_is_the_golden_one),
+        cmocka_unit_test(test_seeds_reproduce),
+        cmocka_unit_test(test_stop_strings_and_echo),
+        cmocka_unit_test(test_prompt_from_a_file_and_none_at_all),
+        cmocka_unit_test(test_a_prompt_longer_than_the_context),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_one_token_has_no_rate_and_greedy_no_seed),
+        cmocka_unit_test(test_a_closed_pipe_ends_the_stream),
+        cmocka_unit_test(test_an_interrupt_keeps_what_was_written)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

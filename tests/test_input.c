@@ -66,11 +66,11 @@ static void test_ids(void **state)
     size_t n_ids = 0;
     const char *text = " 1 22,333\n\t2147483647, 0\n";
     static const int32_t expected[] = {1, 22, 333, 2147483647, 0};
-    assert_ok(paro_input_ids(&err, "x", text, strlen(text), &ids, &n_ids));
+    assert_ok(paro_input_ids(&err, "x", text, strlen(text), NULL, &ids, &n_ids));
     assert_int_equal(n_ids, 5);
     assert_memory_equal(ids, expected, sizeof expected);
     free(ids);
-    assert_ok(paro_input_ids(&err, "x", "", 0, &ids, &n_ids));
+    assert_ok(paro_input_ids(&err, "x", "", 0, NULL, &ids, &n_ids));
     assert_int_equal(n_ids, 0);
     assert_non_null(ids);
     free(ids);
@@ -85,9 +85,10 @@ static void test_what_is_not_an_id_is_shown(void **state)
     static const char *const wrong[] = {"1 x",  "1 -2", "2147483648", "3.5", "99999999999999999999",
                                         "0x10", "1 2a"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
-        assert_fails(paro_input_ids(&err, "list.txt", wrong[i], strlen(wrong[i]), &ids, &n_ids),
-                     PARO_STATUS_FORMAT, "list.txt: byte ");
-    assert_fails(paro_input_ids(&err, "l", "1\0002", 3, &ids, &n_ids), PARO_STATUS_FORMAT,
+        assert_fails(
+            paro_input_ids(&err, "list.txt", wrong[i], strlen(wrong[i]), NULL, &ids, &n_ids),
+            PARO_STATUS_FORMAT, "list.txt: byte ");
+    assert_fails(paro_input_ids(&err, "l", "1\0002", 3, NULL, &ids, &n_ids), PARO_STATUS_FORMAT,
                  "byte 1");
     assert_null(ids);
 }
