@@ -221,6 +221,37 @@ static void test_failures(void **state)
     process_free(&p);
 }
 
+static void test_an_interrupt_stops_a_recipe(void **state)
+{
+    fixture *f = *state;
+    static const char text[] = "print('begun') while true do end";
+    test_file_write(f->dir, "endless.lua", text, strlen(text));
+    char *recipe = test_path(f->dir, "endless.lua");
+    const char *const args[] = {"quantize", DEMO_MODEL, "-r", recipe, "-o", f->out, NULL};
+    int ends[2], null = open("/dev/null", O_RDWR);
+    char bytes[4096] = "";
+    size_t n = 0;
+    ssize_t n_read;
+    assert_int_equal(pipe(ends), 0);
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    pid_t pid = process_start(args, null, null, ends[1]);
+    close(ends[1]);
+    while (!strstr(bytes, "begun\n")) {
+        n_read = read(ends[0], bytes + n, sizeof bytes - 1 - n);
+        assert_true(n_read > 0);
+        n += (size_t)n_read;
+    }
+    kill(pid, SIGINT);
+    while ((n_read = read(ends[0], bytes + n, sizeof bytes - 1 - n)) > 0)
+        n += (size_t)n_read;
+    assert_int_equal(process_wait(pid), 130);
+    assert_string_equal(bytes, "begun\nparo: error: interrupted\n");
+    assert_false(paro_path_exists(f->out));
+    close(ends[0]);
+    close(null);
+    free(recipe);
+}
+
 static void test_usage_errors(void **state)
 {
     fixture *f = *state;
@@ -249,6 +280,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_is_there_is_not_replaced_unasked, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_interrupt_stops_a_recipe, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_usage_errors, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
