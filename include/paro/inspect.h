@@ -45,7 +45,7 @@ paro_status paro_tensors_open(paro_error *err, const char *path, paro_tensors **
 void paro_tensors_free(paro_tensors *tensors);
 size_t paro_tensors_count(const paro_tensors *tensors);
 
-/* The n-th tensor, in order of name. */
+/* The n-th tensor, in order of name; n < paro_tensors_count. */
 void paro_tensors_get(const paro_tensors *tensors, size_t n, paro_tensor_info *out);
 
 /* Reads the whole tensor. */

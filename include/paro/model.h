@@ -26,7 +26,8 @@ typedef struct paro_model_options {
 /* Opens `dir`: config.json, generation_config.json (optional), and model.safetensors or the shards
  * that model.safetensors.index.json names. Weights are memory-mapped: nothing is read before it is
  * used, and what a quantised linear promises is checked when it is first used. `options` may be
- * NULL. The caller owns *out and frees it after every session made from it. */
+ * NULL. The caller owns *out and frees it after every session made from it. Large products use
+ * OpenBLAS from threads of paro's own: the first one sets OpenBLAS to one thread in the process. */
 paro_status paro_model_open(paro_error *err, const char *dir, const paro_model_options *options,
                             paro_model **out);
 void paro_model_free(paro_model *model);

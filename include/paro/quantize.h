@@ -63,6 +63,7 @@ paro_status paro_plan_make(paro_error *err, paro_recipe *recipe, const paro_mode
                            paro_plan **out);
 void paro_plan_free(paro_plan *plan);
 size_t paro_plan_n_linears(const paro_plan *plan);
+/* The n-th linear; n < paro_plan_n_linears. */
 void paro_plan_get(const paro_plan *plan, size_t n, paro_plan_linear *out);
 const char *paro_plan_recipe_sha256(const paro_plan *plan); /* 64 hexadecimal digits */
 
@@ -72,7 +73,8 @@ typedef enum paro_format {
     PARO_FORMAT_PSEUDO     /* "pseudo": dequantised weights as F16, any bits */
 } paro_format;
 
-/* The format's name, and the format of a name (PARO_STATUS_INVALID_ARGUMENT lists what there is).
+/* The format's name ("unknown" for what is none), and the format of a name
+ * (PARO_STATUS_INVALID_ARGUMENT lists what there is).
  */
 const char *paro_format_name(paro_format format);
 paro_status paro_format_parse(paro_error *err, const char *name, paro_format *out);
@@ -99,7 +101,9 @@ typedef struct paro_quantize_result {
 } paro_quantize_result;
 
 /* Quantises as planned and writes a complete checkpoint folder: tensors, config.json with its
- * quantization_config, and every other small file of the source folder unchanged. The folder is
+ * quantization_config, and what belongs to a model and is not its weights (*.json, *.txt, *.model,
+ * *.jinja, *.md, licences: docs/recipes.md has the list), unchanged. Only an empty folder, or a
+ * checkpoint without folders in it, is ever replaced. The folder is
  * built beside `out_dir` under a temporary name and renamed when all of it is on disk: `out_dir`
  * holds nothing or everything, whenever the process dies. What a killed run left behind is
  * removed by the next. Tensors that are not quantised are written as F16. The safetensors metadata
