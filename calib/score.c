@@ -168,11 +168,15 @@ static paro_status check_models(paro_error *err, const paro_model *model,
         return PARO_STATUS_OK;
     paro_model_get_info(reference, &other);
     s->reference_dir = other.dir;
-    if (other.vocab != info.vocab || other.max_context < context)
+    if (other.vocab != info.vocab)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
-                         "%s: cannot be compared with %s: vocabulary %u and %u, context %u and %u",
-                         other.dir, info.dir, other.vocab, info.vocab, other.max_context,
-                         info.max_context);
+                         "%s: cannot be compared with %s: its vocabulary is %u, not %u", other.dir,
+                         info.dir, other.vocab, info.vocab);
+    if (other.max_context < context)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "%s: context: expected 2 to %u (the model's max_position_embeddings), "
+                         "found %u",
+                         other.dir, other.max_context, context);
     return PARO_STATUS_OK;
 }
 

@@ -70,6 +70,7 @@ typedef struct evaluation {
     paro_report_node *list; /* NULL for a table */
     uint64_t n_tokens;
     double seconds;
+    bool is_broken; /* a model failed, whatever the text: the others would fail likewise */
 } evaluation;
 
 static paro_table *make_table(const evaluation *ev)
@@ -132,6 +133,13 @@ static void report_result(const evaluation *ev, const char *name, const paro_eva
     paro_report_real(node, "same_top", r->same_top);
 }
 
+/* Whether paro_eval_text failed for something in a model's files: another text changes nothing. */
+static bool is_of_the_model(paro_status status)
+{
+    return status == PARO_STATUS_FORMAT || status == PARO_STATUS_UNSUPPORTED ||
+           status == PARO_STATUS_NOT_FOUND || status == PARO_STATUS_IO;
+}
+
 static paro_exit eval_text(paro_console *console, evaluation *ev, const char *path)
 {
     const char *name = paro_input_name(path);
@@ -154,6 +162,11 @@ static paro_exit eval_text(paro_console *console, evaluation *ev, const char *pa
                                 &result);
     if (status == PARO_STATUS_CANCELLED) {
         code = PARO_EXIT_INTERRUPTED; /* said once, at the end */
+        goto done;
+    }
+    if (was_read && is_of_the_model(status)) {
+        code = paro_console_fail(console, &err);
+        ev->is_broken = true;
         goto done;
     }
     if (status != PARO_STATUS_OK) {
@@ -186,15 +199,16 @@ done:
 
 static paro_exit eval_all(paro_console *console, evaluation *ev)
 {
-    size_t n_failed = 0, n = ev->args->texts.n_items;
+    size_t n_failed = 0, n_done = 0, n = ev->args->texts.n_items;
 
-    for (size_t i = 0; i < n && !ferror(stdout); i++) {
+    for (size_t i = 0; i < n && !ferror(stdout) && !ev->is_broken; i++) {
         paro_exit code = eval_text(console, ev, ev->args->texts.items[i]);
         if (code == PARO_EXIT_INTERRUPTED)
             return code;
         n_failed += code != PARO_EXIT_DONE;
+        n_done += code == PARO_EXIT_DONE;
     }
-    return n_failed == 0 ? PARO_EXIT_DONE : n_failed == n ? PARO_EXIT_FAILED : PARO_EXIT_PARTLY;
+    return n_failed == 0 ? PARO_EXIT_DONE : n_done == 0 ? PARO_EXIT_FAILED : PARO_EXIT_PARTLY;
 }
 
 static bool open_models(evaluation *ev, paro_console *console, const char *path, paro_error *err)
@@ -205,6 +219,32 @@ static bool open_models(evaluation *ev, paro_console *console, const char *path,
            paro_tokenizer_open(err, path, &ev->tokenizer) == PARO_STATUS_OK &&
            (!ev->args->against ||
             paro_model_open(err, ev->args->against, &o, &ev->reference) == PARO_STATUS_OK);
+}
+
+/* What holds for every text, once, before any is read. */
+static paro_exit check_models(paro_console *console, const evaluation *ev)
+{
+    const paro_model *models[] = {ev->model, ev->reference};
+    paro_model_info first, info;
+
+    paro_model_get_info(ev->model, &first);
+    for (size_t i = 0; i < 2 && models[i]; i++) {
+        paro_model_get_info(models[i], &info);
+        if (ev->args->context > info.max_context) {
+            paro_console_error(console,
+                               "option '--context': expected a whole number from 2 to %u, as many "
+                               "tokens as %s holds, found %llu",
+                               info.max_context, info.dir, (unsigned long long)ev->args->context);
+            return PARO_EXIT_USAGE;
+        }
+        if (info.vocab != first.vocab) {
+            paro_console_error(console,
+                               "%s: cannot be compared with %s: its vocabulary is %u, not %u",
+                               info.dir, first.dir, info.vocab, first.vocab);
+            return PARO_EXIT_FAILED;
+        }
+    }
+    return PARO_EXIT_DONE;
 }
 
 static paro_exit check_texts(paro_console *console, const paro_strings *texts)
@@ -234,6 +274,9 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
         code = paro_console_fail(console, &err);
         goto done;
     }
+    code = check_models(console, &ev);
+    if (code != PARO_EXIT_DONE)
+        goto done;
     if (ev.args->output == PARO_OUTPUT_JSON) {
         report = paro_report_new();
         paro_report_node *root = paro_report_root(report);
@@ -275,7 +318,7 @@ const paro_command paro_command_eval = {
     .details = "Every text is encoded without a begin token and cut into consecutive windows, the "
                "rest dropped; every token of a window but its first is predicted. A text's row is "
                "printed as soon as it is measured. Where some texts fail the others are measured "
-               "all the same, and the exit code is 3.",
+               "all the same, and the exit code is 3; what is wrong with a model ends it at once.",
     .options = options,
     .args_bytes = sizeof(eval_args),
     .defaults = &defaults,

@@ -3,6 +3,7 @@
  * paro inspect: what a model folder or a safetensors file holds.
  */
 #include <fnmatch.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@
 typedef struct inspect_args {
     paro_global_args global;
     bool stats;
+    bool check;
     const char *filter;
     int output;
 } inspect_args;
@@ -26,6 +28,12 @@ static const paro_option options[] = {
      .offset = offsetof(inspect_args, stats),
      .help = "read every tensor listed and show its smallest and largest value, mean, root mean "
              "square, and how many values are NaN, infinite or zero"},
+    {.name = "check",
+     .kind = PARO_OPTION_FLAG,
+     .offset = offsetof(inspect_args, check),
+     .help =
+         "of a model folder: check every tensor's presence, shape and type, and every quantised "
+         "linear's pairs, angles and scales; exit code 1 where something is wrong"},
     {.name = "filter",
      .kind = PARO_OPTION_STRING,
      .offset = offsetof(inspect_args, filter),
@@ -77,7 +85,6 @@ static void print_model(const paro_model_info *m)
                m->bits, m->group_size, m->krot);
     else
         printf("  quantised: %s, %u bits, groups of %u\n", m->quant_method, m->bits, m->group_size);
-    printf("\n");
 }
 
 static void report_model(paro_report_node *node, const paro_model_info *m)
@@ -120,10 +127,12 @@ static void add_row(paro_table *table, const paro_tensor_info *t, const paro_ten
     paro_table_cell(table, "%s", paro_text_size(size, t->n_bytes));
     if (!s)
         return;
-    paro_table_cell(table, "%.5g", s->min);
-    paro_table_cell(table, "%.5g", s->max);
-    paro_table_cell(table, "%.5g", s->mean);
-    paro_table_cell(table, "%.5g", s->rms);
+    const double values[] = {s->min, s->max, s->mean, s->rms};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
+        if (isnan(values[i])) /* of packed codes */
+            paro_table_cell(table, "-");
+        else
+            paro_table_cell(table, "%.5g", values[i]);
     paro_table_cell(table, "%llu", (unsigned long long)s->n_nan);
     paro_table_cell(table, "%llu", (unsigned long long)s->n_inf);
     paro_table_cell(table, "%llu", (unsigned long long)s->n_zero);
@@ -154,6 +163,20 @@ static void report_tensor(paro_report_node *list, const paro_tensor_info *t,
     paro_report_real(stats, "rms", s->rms);
 }
 
+/* Codes packed into words: of the words' values no more can be told than how many there are. */
+static bool is_packed(const paro_tensor_info *t)
+{
+    static const char *const suffixes[] = {".qweight", ".qzeros"};
+    size_t n = strlen(t->name);
+
+    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+        size_t n_suffix = strlen(suffixes[i]);
+        if (n >= n_suffix && strcmp(t->name + n - n_suffix, suffixes[i]) == 0)
+            return strcmp(t->dtype, "I32") == 0;
+    }
+    return false;
+}
+
 /* Lists the tensors into `table` or `list`, whichever is not NULL. */
 static paro_exit list_tensors(paro_console *console, inspection *in, paro_table *table,
                               paro_report_node *list)
@@ -174,6 +197,8 @@ static paro_exit list_tensors(paro_console *console, inspection *in, paro_table 
             if (paro_tensors_stats(&err, in->tensors, i, &stats) != PARO_STATUS_OK)
                 return paro_console_fail(console, &err);
             n_done_bytes += tensor.n_bytes;
+            if (is_packed(&tensor))
+                stats.min = stats.max = stats.mean = stats.rms = NAN;
         }
         if (table)
             add_row(table, &tensor, in->args->stats ? &stats : NULL);
@@ -226,6 +251,7 @@ static paro_exit print_table(paro_console *console, inspection *in)
         paro_model_info info;
         paro_model_get_info(in->model, &info);
         print_model(&info);
+        printf("%s\n", in->args->check ? "  checked: every tensor is as it should be\n" : "");
     }
     if (!paro_table_print(table, stdout)) {
         paro_console_error(console, "out of memory for the table");
@@ -258,6 +284,7 @@ static paro_exit print_json(paro_console *console, inspection *in)
     } else {
         paro_report_null(root, "model");
     }
+    paro_report_bool(root, "checked", in->args->check);
     paro_report_integer(root, "n_tensors", paro_tensors_count(in->tensors));
     paro_report_integer(root, "n_bytes", in->n_bytes);
     paro_report_node *metadata = paro_report_object(root, "metadata");
@@ -294,6 +321,19 @@ static bool has_config(const char *path)
     return found;
 }
 
+/* With --check: the model must open and hold what it promises. */
+static paro_exit check_model(paro_console *console, const inspection *in)
+{
+    paro_error err;
+
+    if (!in->model) {
+        paro_console_error(console, "%s: no config.json: --check needs a model folder", in->path);
+        return PARO_EXIT_FAILED;
+    }
+    return paro_model_check(&err, in->model) == PARO_STATUS_OK ? PARO_EXIT_DONE
+                                                               : paro_console_fail(console, &err);
+}
+
 static paro_exit run(paro_console *console, const void *args, const paro_strings *positional)
 {
     inspection in = {.args = args, .path = positional->items[0]};
@@ -305,8 +345,14 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
     count_tensors(&in);
     if (in.args->filter && in.n_listed == 0) {
         paro_console_error(console, "%s: no tensor's name matches '%s'", in.path, in.args->filter);
-        paro_console_hint(console, "the whole name must match; '*' stands for any text: '*%s*'",
-                          in.args->filter);
+        const char *filter = in.args->filter;
+        const char *before = *filter == '*' ? "" : "*";
+        const char *after = *filter && filter[strlen(filter) - 1] == '*' ? "" : "*";
+        if (*before || *after)
+            paro_console_hint(console, "the whole name must match; '*' is any text: '%s%s%s'",
+                              before, filter, after);
+        else
+            paro_console_hint(console, "without --filter every name is listed");
         code = PARO_EXIT_FAILED;
         goto done;
     }
@@ -314,11 +360,16 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
         const paro_model_options model = {.n_threads = console->n_threads};
         if (paro_model_open(&err, in.path, &model, &in.model) != PARO_STATUS_OK) {
             code = paro_console_fail(console, &err);
-            if (code == PARO_EXIT_INTERRUPTED)
+            if (code == PARO_EXIT_INTERRUPTED || in.args->check)
                 goto done;
             paro_console_hint(console, "the tensors are listed all the same");
             code = PARO_EXIT_PARTLY;
         }
+    }
+    if (in.args->check) {
+        code = check_model(console, &in);
+        if (code != PARO_EXIT_DONE)
+            goto done;
     }
     listed =
         in.args->output == PARO_OUTPUT_JSON ? print_json(console, &in) : print_table(console, &in);

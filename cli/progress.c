@@ -20,7 +20,7 @@
 
 #include "cli/text.h"
 
-enum { SECOND_US = 1000000, REDRAW_US = 100000, BAR_COLUMNS = 20 };
+enum { SECOND_US = 1000000, REDRAW_US = 100000, BAR_COLUMNS = 20, MIN_STAGE_COLUMNS = 8 };
 
 static uint64_t now_us(const paro_progress *progress)
 {
@@ -43,23 +43,28 @@ static unsigned terminal_columns(const paro_progress *progress)
     return 80;
 }
 
-/* "12.3k/s  ETA 0:07", or "" while nothing can be said. */
+/* What a line says of the speed, from all of it to nothing. */
+typedef enum speed_detail { SPEED_ALL, SPEED_TIME_LEFT, SPEED_NONE } speed_detail;
+
+/* "  12.3k/s  ETA 0:07", or "" while nothing can be said. */
 static void describe_speed(const paro_progress *progress, uint64_t now, uint64_t done,
-                           uint64_t total, char *out, size_t n_out)
+                           uint64_t total, speed_detail detail, char *out, size_t n_out)
 {
     double seconds = (double)(now - progress->begin_us) / SECOND_US;
     double n = (double)(done - progress->begin_done);
     char rate[PARO_TEXT_NUMBER_BYTES], left[PARO_TEXT_NUMBER_BYTES];
 
     out[0] = '\0';
-    if (seconds < 0.05 || n <= 0)
+    if (seconds < 0.05 || n <= 0 || detail == SPEED_NONE)
         return;
     paro_text_count(rate, n / seconds);
     paro_text_duration(left, (double)(total - done) * seconds / n);
-    if (done < total)
-        snprintf(out, n_out, "  %s/s  ETA %s", rate, left);
-    else
+    if (done >= total)
         snprintf(out, n_out, "  %s/s", rate);
+    else if (detail == SPEED_TIME_LEFT)
+        snprintf(out, n_out, "  ETA %s", left);
+    else
+        snprintf(out, n_out, "  %s/s  ETA %s", rate, left);
 }
 
 static void draw(paro_progress *progress, uint64_t now, unsigned percent, uint64_t done,
@@ -68,7 +73,6 @@ static void draw(paro_progress *progress, uint64_t now, unsigned percent, uint64
     char speed[96], bar[BAR_COLUMNS + 4] = "", line[sizeof progress->stage + 192];
     unsigned columns = terminal_columns(progress);
 
-    describe_speed(progress, now, done, total, speed, sizeof speed);
     if (columns >= 60) {
         unsigned n_full = percent * BAR_COLUMNS / 100;
         bar[0] = '[';
@@ -76,10 +80,18 @@ static void draw(paro_progress *progress, uint64_t now, unsigned percent, uint64
         memset(bar + 1 + n_full, '.', BAR_COLUMNS - n_full);
         memcpy(bar + 1 + BAR_COLUMNS, "] ", 3);
     }
-    /* The stage gives way where the terminal is narrow; its last column stays free, for some
-     * terminals begin a new line when it is written. */
-    unsigned n_rest = paro_text_columns(bar) + paro_text_columns(speed) + 7;
-    unsigned n_stage = columns > n_rest + 9 ? columns - n_rest - 1 : 8;
+    /* Where the terminal is narrow the stage gives way down to a few columns, then the rate, then
+     * the time left. The last column stays free: some terminals begin a new line when it is
+     * written. */
+    unsigned n_rest = 0;
+    for (int detail = SPEED_ALL; detail <= SPEED_NONE; detail++) {
+        describe_speed(progress, now, done, total, (speed_detail)detail, speed, sizeof speed);
+        n_rest = paro_text_columns(bar) + paro_text_columns(speed) + 7;
+        if (columns > n_rest + MIN_STAGE_COLUMNS)
+            break;
+    }
+    unsigned n_stage =
+        columns > n_rest + MIN_STAGE_COLUMNS ? columns - n_rest - 1 : MIN_STAGE_COLUMNS;
     char *stage = paro_text_clean(progress->stage, n_stage);
     if (!stage)
         return;
@@ -105,7 +117,7 @@ static void print_line(paro_progress *progress, uint64_t now, unsigned percent, 
         snprintf(text, sizeof text, "  %s in %.1f s", paro_text_count(n, (double)done),
                  (double)(now - progress->begin_us) / SECOND_US);
     } else {
-        describe_speed(progress, now, done, total, text, sizeof text);
+        describe_speed(progress, now, done, total, SPEED_ALL, text, sizeof text);
     }
     char *stage = paro_text_clean(progress->stage, 0);
     if (!stage)

@@ -152,6 +152,30 @@ static inline void check_usage_error(const char *const *args, const char *words)
 
 #define USAGE_ERROR(words, ...) check_usage_error((const char *const[]){__VA_ARGS__, NULL}, words)
 
+/* Quantises the demo model into `dir`, and makes a scale of its first linear NaN. */
+static inline void write_damaged_model(const char *dir)
+{
+    static const char tensor[] = "model.layers.0.self_attn.q_proj.scales";
+    process p = RUN("quantize", DEMO_MODEL, "-q", "-r", "rtn", "-o", dir);
+    assert_exit(p, 0);
+    process_free(&p);
+    char *path = test_path(dir, "model.safetensors");
+    int fd = open(path, O_RDWR);
+    uint64_t n_header = 0;
+    assert_int_equal(pread(fd, &n_header, 8, 0), 8);
+    char *header = malloc((size_t)n_header);
+    assert_int_equal(pread(fd, header, (size_t)n_header, 8), (ssize_t)n_header);
+    json_t *root = json_loadb(header, (size_t)n_header, 0, NULL);
+    json_t *offsets = json_object_get(json_object_get(root, tensor), "data_offsets");
+    off_t at = 8 + (off_t)n_header + (off_t)json_integer_value(json_array_get(offsets, 0));
+    assert_non_null(offsets);
+    assert_int_equal(pwrite(fd, "\x00\x7e", 2, at), 2); /* NaN as F16 */
+    close(fd);
+    json_decref(root);
+    free(header);
+    free(path);
+}
+
 /* A text of some 800 tokens in `dir`; returns its path. */
 static inline char *sample_text_file(const char *dir)
 {

@@ -146,6 +146,24 @@ static void test_failures(void **state)
                 "--context=1");
 }
 
+/* Said once, not for every text. */
+static void test_what_is_wrong_with_a_model_is_said_once(void **state)
+{
+    fixture *f = *state;
+    char *damaged = test_path(f->dir, "q4");
+    write_damaged_model(damaged);
+    USAGE_ERROR("option '--context': expected a whole number from 2 to 1024", "eval", DEMO_MODEL,
+                "--context=1025", "--text", f->sample, f->sample);
+    process p = RUN("eval", damaged, "--context=64", "--text", f->sample, f->sample);
+    assert_exit(p, 1);
+    assert_int_equal(strncmp(p.err, "paro: error: ", 13), 0);
+    assert_contains(p.err, "model.layers.0.self_attn.q_proj");
+    assert_null(strstr(p.err, f->sample));
+    assert_ptr_equal(strchr(p.err, '\n'), p.err + strlen(p.err) - 1);
+    process_free(&p);
+    free(damaged);
+}
+
 /* A text that takes long enough to be in the middle of it. */
 static char *long_text_file(const fixture *f)
 {
@@ -230,6 +248,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_against_itself_nothing_is_lost, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_some_texts_fail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_wrong_with_a_model_is_said_once, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_an_interrupt_leaves_the_rows_that_are_done, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_progress_on_a_terminal, set_up, tear_down)};

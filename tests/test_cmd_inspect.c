@@ -70,7 +70,56 @@ static void test_filter(void **state)
     assert_exit(p, 1);
     assert_string_equal(p.out, "");
     assert_contains(p.err, "no tensor's name matches 'q_proj'");
+    assert_contains(p.err, "'*q_proj*'");
     process_free(&p);
+    p = RUN("inspect", DEMO_MODEL, "--filter", "*zz*");
+    assert_exit(p, 1);
+    assert_null(strstr(p.err, "**"));
+    process_free(&p);
+}
+
+static void test_check(void **state)
+{
+    (void)state;
+    char *dir = test_dir_new(), *damaged = test_path(dir, "q4");
+    write_damaged_model(damaged);
+    process p = RUN("inspect", DEMO_MODEL, "--check");
+    assert_exit(p, 0);
+    assert_contains(p.out, "\n  checked: every tensor is as it should be\n\n");
+    process_free(&p);
+    p = RUN("inspect", DEMO_MODEL, "--check", "-o", "json");
+    assert_exit(p, 0);
+    json_t *root = process_json(&p);
+    assert_true(json_is_true(json_object_get(root, "checked")));
+    json_decref(root);
+    process_free(&p);
+    p = RUN("inspect", damaged, "--check");
+    assert_exit(p, 1);
+    assert_string_equal(p.out, "");
+    assert_contains(p.err, "model.layers.0.self_attn.q_proj");
+    process_free(&p);
+    p = RUN("inspect", DEMO_MODEL "/model.safetensors", "--check");
+    assert_exit(p, 1);
+    assert_contains(p.err, "--check needs a model folder");
+    process_free(&p);
+
+    /* Of packed codes there is no mean. */
+    p = RUN("inspect", damaged, "--stats", "--filter=*.0.self_attn.q_proj.qweight", "-o", "json");
+    assert_exit(p, 0);
+    root = process_json(&p);
+    assert_true(json_is_false(json_object_get(root, "checked")));
+    json_t *tensor = json_array_get(json_object_get(root, "tensors"), 0);
+    json_t *stats = json_object_get(tensor, "stats");
+    assert_true(json_is_null(json_object_get(stats, "mean")));
+    assert_int_equal(json_integer_value(json_object_get(stats, "n_values")), 256 * 256 / 8);
+    json_decref(root);
+    process_free(&p);
+    p = RUN("inspect", damaged, "--stats", "--filter=*.0.self_attn.q_proj.qweight");
+    assert_exit(p, 0);
+    assert_contains(p.out, "32.8 kB    -    -     -    -");
+    process_free(&p);
+    free(damaged);
+    test_dir_remove(dir);
 }
 
 static void test_a_file(void **state)
@@ -159,6 +208,7 @@ int main(void)
         cmocka_unit_test(test_table_of_a_model),
         cmocka_unit_test(test_json_of_a_model),
         cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_check),
         cmocka_unit_test(test_a_file),
         cmocka_unit_test(test_a_model_that_cannot_be_used_is_listed),
         cmocka_unit_test(test_metadata_is_short_in_the_table_and_whole_in_json),

@@ -189,6 +189,38 @@ static void test_a_closed_pipe_ends_the_stream(void **state)
     close(null);
 }
 
+/* A terminal shows the reading of the prompt; Ctrl-C then ends it. */
+static void test_an_interrupt_while_reading(void **state)
+{
+    (void)state;
+    char *dir = test_dir_new(), *path = sample_text_file(dir);
+    const char *const args[] = {"run", DEMO_MODEL,     "-f",          path, "-n",
+                                "0",   "--ignore-eos", "--threads=1", NULL};
+    int master = posix_openpt(O_RDWR | O_NOCTTY), null = open("/dev/null", O_RDWR);
+    char shown[65536] = "";
+    size_t n = 0;
+    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    fcntl(master, F_SETFD, FD_CLOEXEC);
+    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+    assert_true(slave >= 0);
+    pid_t pid = process_start(args, null, null, slave);
+    close(slave);
+    bool is_sent = false;
+    for (ssize_t n_read; n < sizeof shown - 1; n += (size_t)n_read) {
+        if ((n_read = read(master, shown + n, sizeof shown - 1 - n)) <= 0)
+            break; /* EIO: the other side was closed */
+        if (!is_sent && strstr(shown, "\rread "))
+            is_sent = kill(pid, SIGINT) == 0;
+    }
+    assert_true(is_sent);
+    assert_int_equal(process_wait(pid), 130);
+    assert_contains(shown, "interrupted\r\n");
+    close(master);
+    close(null);
+    free(path);
+    test_dir_remove(dir);
+}
+
 static void test_an_interrupt_keeps_what_was_written(void **state)
 {
     (void)state;
@@ -225,6 +257,7 @@ int main(void)
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_one_token_has_no_rate_and_greedy_no_seed),
         cmocka_unit_test(test_a_closed_pipe_ends_the_stream),
+        cmocka_unit_test(test_an_interrupt_while_reading),
         cmocka_unit_test(test_an_interrupt_keeps_what_was_written)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

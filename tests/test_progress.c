@@ -98,6 +98,11 @@ static void test_terminal_line_fits_any_width(void **state)
         assert_non_null(line);
         assert_null(strchr(line, '\x1b'));
         assert_true(paro_text_columns(line) <= (width > 2 ? width - 1 : 1));
+        const char *left = strstr(line, "  ETA "); /* whole, or not at all */
+        if (left)
+            assert_string_equal(left, "  ETA 1:06");
+        else
+            assert_true(width < 27 && strpbrk(line, "/E") == NULL);
         free(line);
         capture_free(f.out);
     }
