@@ -365,8 +365,7 @@ static paro_exit write_checkpoint(paro_console *console, quantization *q)
         return PARO_EXIT_DONE;
     }
     paro_exit code = paro_console_fail(console, &err);
-    if (err.status == PARO_STATUS_EXISTS && !q->args->overwrite && is_checkpoint(q->args->out) &&
-        strstr(err.message, "exists already"))
+    if (err.status == PARO_STATUS_EXISTS && !q->args->overwrite && is_checkpoint(q->args->out))
         paro_console_hint(console, "--overwrite replaces the checkpoint that is there already");
     return code;
 }

@@ -134,6 +134,22 @@ static void test_a_checkpoint_is_written_and_runs(void **state)
     process_free(&p);
 }
 
+static void test_a_name_that_begins_with_a_minus(void **state)
+{
+    fixture *f = *state;
+    char *model = realpath(DEMO_MODEL, NULL);
+    int root = open(".", O_RDONLY | O_DIRECTORY);
+    assert_non_null(model);
+    assert_int_equal(chdir(f->dir), 0);
+    process p = RUN("quantize", model, "-r", "rtn", "--out=-q4");
+    assert_int_equal(fchdir(root), 0);
+    close(root);
+    assert_exit(p, 0);
+    assert_contains(p.err, "run it: paro run ./-q4 -p ");
+    process_free(&p);
+    free(model);
+}
+
 static void test_formats(void **state)
 {
     fixture *f = *state;
@@ -275,6 +291,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_dry_run_writes_nothing, set_up, tear_down),
         cmocka_unit_test(test_dry_run_checks_the_format),
         cmocka_unit_test_setup_teardown(test_a_checkpoint_is_written_and_runs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_name_that_begins_with_a_minus, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_formats, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shards, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_there_is_not_replaced_unasked, set_up,

@@ -126,6 +126,44 @@ static void test_a_prompt_longer_than_the_context(void **state)
     free(text);
 }
 
+static void link_into(const char *dir, const char *name)
+{
+    char *from = test_path(DEMO_MODEL, name), *to = test_path(dir, name);
+    char *target = realpath(from, NULL);
+    assert_non_null(target);
+    assert_int_equal(symlink(target, to), 0);
+    free(target);
+    free(from);
+    free(to);
+}
+
+static void test_a_tokenizer_that_is_not_the_models(void **state)
+{
+    (void)state;
+    char *dir = test_dir_new(), *path = test_path(dir, "tokenizer.json");
+    link_into(dir, "config.json");
+    link_into(dir, "model.safetensors");
+    json_t *root = json_load_file(DEMO_MODEL "/tokenizer.json", 0, NULL);
+    json_t *added = json_object_get(root, "added_tokens");
+    json_t *token = json_deep_copy(json_array_get(added, 0));
+    assert_non_null(token);
+    json_object_set_new(token, "id", json_integer(2048));
+    json_object_set_new(token, "content", json_string("<|extra|>"));
+    json_array_append_new(added, token);
+    assert_int_equal(json_dump_file(root, path, 0), 0);
+    json_decref(root);
+    process p = RUN("run", dir, "-qp", "The", "-n1"); /* of what both have nothing is wrong */
+    assert_exit(p, 0);
+    process_free(&p);
+    p = RUN("run", dir, "-p", "The<|extra|>");
+    assert_exit(p, 1);
+    assert_string_equal(p.out, "");
+    assert_contains(p.err, "token 2048, but the tokenizer has 2049 ids and the model 2048");
+    process_free(&p);
+    free(path);
+    test_dir_remove(dir);
+}
+
 static void test_failures(void **state)
 {
     (void)state;
@@ -254,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_stop_strings_and_echo),
         cmocka_unit_test(test_prompt_from_a_file_and_none_at_all),
         cmocka_unit_test(test_a_prompt_longer_than_the_context),
+        cmocka_unit_test(test_a_tokenizer_that_is_not_the_models),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_one_token_has_no_rate_and_greedy_no_seed),
         cmocka_unit_test(test_a_closed_pipe_ends_the_stream),
