@@ -140,6 +140,22 @@ static inline json_t *process_json(const process *p)
 }
 
 /* Runs with a usage error: code 2, nothing on standard output, and these words in the message. */
+/* A pseudo-terminal: its master, and the side for the program in *slave. Where the machine has none
+ * (a bare chroot) the test is skipped and says so. */
+static inline int process_open_terminal(const char *test, int *slave)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) {
+        printf("SKIP %s: needs pseudo-terminals\n", test);
+        fflush(stdout);
+        skip();
+    }
+    fcntl(master, F_SETFD, FD_CLOEXEC);
+    *slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+    assert_true(*slave >= 0);
+    return master;
+}
+
 static inline void check_usage_error(const char *const *args, const char *words)
 {
     process p = process_run_input(args, "", 0);

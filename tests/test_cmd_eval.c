@@ -213,14 +213,11 @@ static void test_an_interrupt_leaves_the_rows_that_are_done(void **state)
 static void test_progress_on_a_terminal(void **state)
 {
     fixture *f = *state;
-    int master = posix_openpt(O_RDWR | O_NOCTTY), null = open("/dev/null", O_RDONLY);
+    int slave = -1, master = process_open_terminal("test_cmd_eval progress", &slave);
+    int null = open("/dev/null", O_RDONLY);
     int out = process_temporary_file();
     char shown[65536] = "";
     size_t n = 0, n_out;
-    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
-    fcntl(master, F_SETFD, FD_CLOEXEC);
-    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
-    assert_true(slave >= 0);
     const char *const args[] = {"eval", DEMO_MODEL, "--context=64", "--text", f->sample, NULL};
     pid_t pid = process_start(args, null, out, slave);
     close(slave);

@@ -231,16 +231,13 @@ static void test_a_closed_pipe_ends_the_stream(void **state)
 static void test_an_interrupt_while_reading(void **state)
 {
     (void)state;
+    int slave = -1, master = process_open_terminal("test_cmd_run interrupt", &slave);
     char *dir = test_dir_new(), *path = sample_text_file(dir);
     const char *const args[] = {"run", DEMO_MODEL,     "-f",          path, "-n",
                                 "0",   "--ignore-eos", "--threads=1", NULL};
-    int master = posix_openpt(O_RDWR | O_NOCTTY), null = open("/dev/null", O_RDWR);
+    int null = open("/dev/null", O_RDWR);
     char shown[65536] = "";
     size_t n = 0;
-    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
-    fcntl(master, F_SETFD, FD_CLOEXEC);
-    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
-    assert_true(slave >= 0);
     pid_t pid = process_start(args, null, null, slave);
     close(slave);
     bool is_sent = false;
