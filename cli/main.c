@@ -246,5 +246,5 @@ int main(int argc, char **argv)
         if (code == PARO_EXIT_DONE || code == PARO_EXIT_PARTLY)
             code = PARO_EXIT_FAILED;
     }
-    return code;
+    exit(code); /* not return: the streams' last flush may still write to the console */
 }
