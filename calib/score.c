@@ -28,7 +28,23 @@ typedef struct scorer {
     uint64_t n_same_top;
     uint64_t n_predicted;
     float *kl_values; /* [n_predicted in all] */
+
+    const paro_observer *observer; /* the caller's; may be NULL */
+    const char *stage;
+    uint64_t n_before, n_total; /* tokens of windows done, and of all */
 } scorer;
+
+/* What a session says of its window, as the progress of the whole; with a reference, each of the
+ * two readings counts half. */
+static bool pass_progress(void *context, const char *stage, uint64_t done, uint64_t total)
+{
+    (void)stage, (void)total;
+    const scorer *s = context;
+    const uint64_t part =
+        s->reference == NULL ? done : (done + (s->is_reference ? 0 : s->context)) / 2;
+    return paro_report(NULL, s->observer, s->stage, s->n_before + part, s->n_total) ==
+           PARO_STATUS_OK;
+}
 
 /* log(sum(exp(row))): the row's logits less this are log-probabilities. NaN where one of them is.
  */
@@ -188,8 +204,11 @@ paro_status paro_eval_text(paro_error *err, const paro_model *model,
     static const paro_eval_options defaults = {0};
     options = options == NULL ? &defaults : options;
     const size_t context = options->context == 0 ? 512 : options->context;
-    const char *stage = options->stage == NULL ? "eval" : options->stage;
-    scorer s = {.context = context};
+    scorer s = {.context = context,
+                .observer = options->observer,
+                .stage = options->stage == NULL ? "eval" : options->stage};
+    const paro_observer observer = {.context = &s, .progress = pass_progress};
+    const paro_session_options session_options = {.observer = &observer};
     paro_session *session = NULL, *reference_session = NULL;
     int32_t *ids = NULL;
     size_t n_windows = 0;
@@ -200,9 +219,9 @@ paro_status paro_eval_text(paro_error *err, const paro_model *model,
         status = prepare_ids(err, tokenizer, text, n_bytes, context, options->max_tokens, &ids,
                              &n_windows);
     if (status == PARO_STATUS_OK)
-        status = paro_session_new(err, model, NULL, &session);
+        status = paro_session_new(err, model, &session_options, &session);
     if (status == PARO_STATUS_OK && reference != NULL) {
-        status = paro_session_new(err, reference, NULL, &reference_session);
+        status = paro_session_new(err, reference, &session_options, &reference_session);
         s.reference = malloc((context - 1) * s.vocab * sizeof *s.reference);
         s.reference_totals = malloc((context - 1) * sizeof *s.reference_totals);
         s.kl_values = malloc(n_windows * (context - 1) * sizeof *s.kl_values);
@@ -211,17 +230,17 @@ paro_status paro_eval_text(paro_error *err, const paro_model *model,
             status = paro_fail_memory(err, context * s.vocab * sizeof *s.reference,
                                       "the reference's logits");
     }
+    s.n_total = n_windows * context;
     for (size_t i = 0; i < n_windows && status == PARO_STATUS_OK; i++) {
-        status = paro_report(err, options->observer, stage, i * context, n_windows * context);
+        s.n_before = i * context;
         s.window = ids + i * context;
-        if (status == PARO_STATUS_OK && reference != NULL)
+        if (reference != NULL)
             status = read_window(err, &s, reference_session, true);
         if (status == PARO_STATUS_OK)
             status = read_window(err, &s, session, false);
     }
-    if (status == PARO_STATUS_OK)
-        status =
-            paro_report(err, options->observer, stage, n_windows * context, n_windows * context);
+    if (status == PARO_STATUS_CANCELLED)
+        status = paro_fail(err, status, "%s: stopped on request", s.stage);
     if (status == PARO_STATUS_OK) {
         paro_eval_result sum = {.n_windows = n_windows, .n_tokens = n_windows * context};
         summarise(&s, reference != NULL, &sum);

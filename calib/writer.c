@@ -9,11 +9,13 @@
 #include <paro/version.h>
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -118,45 +120,93 @@ done:
     return status;
 }
 
-/* Writing over the folder whose files are mapped for reading would pull them away. */
-static paro_status check_other_folder(paro_error *err, const char *source, const char *target)
+static bool is_same_file(const char *a, const char *b)
 {
-    struct stat a;
-    struct stat b;
-    if (stat(source, &a) == 0 && stat(target, &b) == 0 && a.st_dev == b.st_dev &&
-        a.st_ino == b.st_ino)
-        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
-                         "%s: is the model's own folder; choose another", target);
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Replacing the folder whose files are mapped for reading would pull them away: the model's own,
+ * and the ones its files are links into. */
+static paro_status check_source(paro_error *err, const paro_model *model, const char *target)
+{
+    bool is_source = is_same_file(model->dir, target);
+    const char *checked = NULL;
+    for (size_t i = 0; i < paro_tensor_set_count(model->tensors) && !is_source; i++) {
+        const char *file = paro_tensor_set_get(model->tensors, i)->file;
+        if (checked != NULL && strcmp(file, checked) == 0)
+            continue;
+        checked = file;
+        char *real = realpath(file, NULL);
+        if (real == NULL)
+            continue;
+        *strrchr(real, '/') = 0;
+        is_source = is_same_file(real, target);
+        free(real);
+    }
+    if (!is_source)
+        return PARO_STATUS_OK;
+    return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                     "%s: is the model's own folder, or holds its files; choose another", target);
+}
+
+/* What stands in a folder that may be replaced. */
+typedef struct folder_contents {
+    bool is_empty, has_config, has_weights, has_folder;
+} folder_contents;
+
+static paro_status look_into(paro_error *err, DIR *dir, const char *path, folder_contents *out)
+{
+    folder_contents contents = {.is_empty = true};
+    for (;;) {
+        struct stat info;
+        errno = 0;
+        struct dirent *entry = readdir(dir);
+        if (entry == NULL && errno != 0)
+            return paro_fail_errno(err, errno, "list", path);
+        if (entry == NULL)
+            break;
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+            continue;
+        if (fstatat(dirfd(dir), name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+            return paro_fail_errno(err, errno, "look into", path);
+        contents.is_empty = false;
+        contents.has_config = contents.has_config || strcmp(name, "config.json") == 0;
+        contents.has_weights = contents.has_weights || strncmp(name, "model", 5) == 0;
+        contents.has_folder = contents.has_folder || S_ISDIR(info.st_mode);
+    }
+    *out = contents;
     return PARO_STATUS_OK;
 }
 
 /* Replacing a folder removes all that is in it: only what looks like a checkpoint, and holds no
- * folders (one of which might be the source), may be replaced. */
+ * folders (one of which might be the source), may be replaced; and only where removing will work.
+ */
 static paro_status check_replaceable(paro_error *err, const char *target)
 {
-    bool has_config = false, has_weights = false, has_folder = false, is_empty = true;
+    folder_contents contents = {.is_empty = true};
     DIR *dir = opendir(target);
-    if (dir == NULL) /* not there, or not a folder: the staging says so */
+    if (dir == NULL && (errno == ENOENT || errno == ENOTDIR)) /* the staging says what is wrong */
         return PARO_STATUS_OK;
-    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        struct stat info;
-        const char *name = entry->d_name;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-            continue;
-        is_empty = false;
-        has_config = has_config || strcmp(name, "config.json") == 0;
-        has_weights = has_weights || strncmp(name, "model", 5) == 0;
-        has_folder = has_folder || (fstatat(dirfd(dir), name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
-                                    S_ISDIR(info.st_mode));
-    }
+    if (dir == NULL)
+        return paro_fail_errno(err, errno, "look into", target);
+    paro_status status = look_into(err, dir, target, &contents);
     closedir(dir);
-    if (is_empty || (has_config && has_weights && !has_folder))
+    if (status != PARO_STATUS_OK)
+        return status;
+    if (access(target, R_OK | W_OK | X_OK) != 0)
+        return paro_fail_errno(err, errno, "replace", target);
+    if (is_same_file(target, "."))
+        return paro_fail(err, PARO_STATUS_EXISTS,
+                         "%s: is not replaced: it is the current folder; choose another", target);
+    if (contents.is_empty || (contents.has_config && contents.has_weights && !contents.has_folder))
         return PARO_STATUS_OK;
     return paro_fail(
         err, PARO_STATUS_EXISTS,
         "%s: is not replaced: expected a checkpoint (config.json, model*, no folders), "
         "found %s; remove it yourself, or choose another name",
-        target, has_folder ? "a folder in it" : "other files");
+        target, contents.has_folder ? "a folder in it" : "other files");
 }
 
 paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_plan *plan,
@@ -172,7 +222,7 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
     const paro_format_row *format = paro_format_get(options->format);
     paro_status status = paro_plan_check(err, plan, options->format);
     if (status == PARO_STATUS_OK)
-        status = check_other_folder(err, model->dir, out_dir);
+        status = check_source(err, model, out_dir);
     if (status == PARO_STATUS_OK && options->overwrite)
         status = check_replaceable(err, out_dir);
     if (status == PARO_STATUS_OK)
@@ -189,6 +239,9 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
         status = paro_carry_files(err, model->dir, staging.temporary);
     if (status == PARO_STATUS_OK)
         status = write_tensors(err, model, plan, format, staging.temporary, options, &measured);
+    /* Again: much may have come into it since. */
+    if (status == PARO_STATUS_OK && options->overwrite)
+        status = check_replaceable(err, out_dir);
     if (status == PARO_STATUS_OK)
         status = paro_staging_commit(err, &staging);
     if (status != PARO_STATUS_OK) {

@@ -251,7 +251,9 @@ static paro_exit print_table(paro_console *console, inspection *in)
         paro_model_info info;
         paro_model_get_info(in->model, &info);
         print_model(&info);
-        printf("%s\n", in->args->check ? "  checked: every tensor is as it should be\n" : "");
+        printf("%s\n", in->args->check ? "  checked: tensors are there with their shapes and "
+                                         "types, quantised ones keep the format\n"
+                                       : "");
     }
     if (!paro_table_print(table, stdout)) {
         paro_console_error(console, "out of memory for the table");

@@ -6,6 +6,7 @@
  * in it; it is shorter than the longest stop string; 2. emitted + held is the detokenised text so
  * far.
  */
+#include <math.h>
 #include <paro/generate.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,20 @@ static bool is_eos(const paro_model *model, int32_t id)
     return false;
 }
 
+/* A NaN or an infinity would be drawn as if it were an answer. (Minus infinity is a logit like
+ * others: it says never.) */
+static paro_status check_finite(paro_error *err, const paro_model *model, const float *logits,
+                                uint32_t n_read)
+{
+    for (uint32_t i = 0; i < model->config.vocab; i++)
+        if (isnan(logits[i]) || logits[i] == INFINITY)
+            return paro_fail(err, PARO_STATUS_FORMAT,
+                             "%s: expected finite logits, found %g for id %u after token %u: its "
+                             "weights are damaged, or too large",
+                             model->dir, (double)logits[i], i, n_read);
+    return PARO_STATUS_OK;
+}
+
 /* The loop: `logits` holds those after the last token read. */
 static paro_status decode(paro_error *err, paro_session *session, const paro_model *model,
                           const paro_generate_options *options, paro_sampler *sampler,
@@ -122,6 +137,9 @@ static paro_status decode(paro_error *err, paro_session *session, const paro_mod
         limit = room + 1;
     result->finish = PARO_FINISH_LENGTH;
     for (uint32_t n = 0; n < limit; n++) {
+        paro_status status = check_finite(err, model, logits, paro_session_length(session));
+        if (status != PARO_STATUS_OK)
+            return status;
         int32_t id = paro_sampler_draw(sampler, logits);
         if (ids != NULL)
             ids[n] = id;
@@ -130,7 +148,7 @@ static paro_status decode(paro_error *err, paro_session *session, const paro_mod
             result->finish = PARO_FINISH_EOS;
             break;
         }
-        paro_status status = take_token(err, sink, id);
+        status = take_token(err, sink, id);
         if (status != PARO_STATUS_OK)
             return status;
         if (sink->stopped || sink->cancelled)

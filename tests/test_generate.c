@@ -228,6 +228,29 @@ static void test_padded_vocabulary(void **state)
     paro_buffer_free(&out.text);
 }
 
+/* A NaN in the head is an error, and not the token that is left. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_model *damaged = NULL;
+    paro_session *session = NULL;
+    paro_tensor_set *set = NULL;
+    paro_tensor tensor = *paro_tensor_set_find(model->tensors, "lm_head.weight");
+    uint16_t *values = malloc((size_t)tensor.n_bytes);
+    assert_non_null(values);
+    memcpy(values, tensor.data, (size_t)tensor.n_bytes);
+    values[5 * 256] = 0x7E00;
+    assert_ok(paro_tensor_set_new(&err, model->tensors, &set));
+    assert_ok(paro_tensor_set_put(&err, set, &tensor, values));
+    assert_ok(paro_model_new(&err, "damaged", &model->config, set, NULL, &damaged));
+    assert_ok(paro_session_new(&err, damaged, NULL, &session));
+    assert_fails(paro_generate(&err, session, NULL, prompt, n_prompt, NULL, NULL, NULL, NULL, NULL),
+                 PARO_STATUS_FORMAT, "damaged: expected finite logits, found nan for id 5");
+    paro_session_free(session);
+    paro_model_free(damaged);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -263,6 +286,7 @@ int main(void)
         cmocka_unit_test(test_seeds),
         cmocka_unit_test(test_eos),
         cmocka_unit_test(test_padded_vocabulary),
+        cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

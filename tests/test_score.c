@@ -144,7 +144,11 @@ static void test_progress(void **state)
     paro_observer observer = {.context = &w, .progress = watch};
     const paro_eval_options options = {.max_tokens = 2048, .observer = &observer};
     assert_ok(paro_eval_text(&err, model, tokenizer, text, n_bytes, NULL, &options, &r));
-    assert_int_equal(w.n_reports, 5);
+    assert_int_equal(w.n_reports, 4 * 4); /* windows, layers */
+    assert_int_equal(w.last_done, 2048);
+    w = (watcher){0};
+    assert_ok(paro_eval_text(&err, model, tokenizer, text, n_bytes, model, &options, &r));
+    assert_int_equal(w.n_reports, 2 * 4 * 4);
     assert_int_equal(w.last_done, 2048);
     w = (watcher){.stop_after = 2};
     r.n_tokens = 77;

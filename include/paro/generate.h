@@ -49,10 +49,10 @@ typedef bool paro_text_fn(void *context, const char *text, size_t n_bytes);
 
 /* Reads `prompt` (n_prompt >= 1 ids) into the session and continues it. Afterwards the session
  * holds the prompt and every generated token but the last. `options` NULL: greedy to the limit.
- * A token the tokenizer does not have (of a padded vocabulary) adds no text.
- * `tokenizer` and `emit` may be NULL where only ids matter; stop strings need a tokenizer.
- * `ids` [n_tokens] receives the generated ids as they are drawn (those before a failure too); may
- * be NULL, and needs n_tokens > 0. */
+ * Logits that are NaN or infinite are PARO_STATUS_FORMAT. A token the tokenizer does not have (of a
+ * padded vocabulary) adds no text. `tokenizer` and `emit` may be NULL where only ids matter; stop
+ * strings need a tokenizer. `ids` [n_tokens] receives the generated ids as they are drawn (those
+ * before a failure too); may be NULL, and needs n_tokens > 0. */
 paro_status paro_generate(paro_error *err, paro_session *session, const paro_tokenizer *tokenizer,
                           const int32_t *prompt, size_t n_prompt,
                           const paro_generate_options *options, paro_text_fn *emit, void *context,
