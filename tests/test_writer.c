@@ -376,6 +376,21 @@ static void test_overwrite_above_the_source(void **state)
     assert_ok(paro_model_check(&err, model));
     paro_plan_free(plan);
     paro_model_free(model);
+
+    /* A model whose files are links into OUT. */
+    char *linked = test_path(dir, "linked"), *link_weights = test_path(linked, "model.safetensors");
+    char *link_config = test_path(linked, "config.json");
+    assert_int_equal(mkdir(linked, 0777), 0);
+    assert_int_equal(symlink("../models/source/model.safetensors", link_weights), 0);
+    assert_int_equal(symlink("../models/source/config.json", link_config), 0);
+    model = open_model(linked);
+    plan = make_plan(model, NULL, 0);
+    assert_fails(paro_quantize(&err, model, plan, source, &options, NULL),
+                 PARO_STATUS_INVALID_ARGUMENT, "holds its files");
+    assert_true(paro_path_exists(weights));
+    paro_plan_free(plan);
+    paro_model_free(model);
+    free(linked), free(link_weights), free(link_config);
     free(weights);
     free(source);
     free(out);
