@@ -29,7 +29,7 @@ typedef struct paro_plan_spec {
     const char *recipe; /* its path or name, for messages */
     const char *text;   /* of the file */
     size_t n_text_bytes;
-    const char *sha256;  /* of the text */
+    const char *sha256;  /* of the text, as paro_sha256_hex writes it */
     const char *options; /* what was set, as JSON */
     const paro_plan_rule *rules;
     size_t n_rules;

@@ -24,6 +24,8 @@ static paro_status resolve(paro_error *err, const paro_model *model, const rule_
 {
     paro_arena arena = {0};
     paro_plan_rule rules[4] = {{.bits = 0}};
+    char sha256[PARO_SHA256_HEX_BYTES];
+    paro_sha256_hex("text", 4, sha256);
     paro_status status = PARO_STATUS_OK;
     assert_true(n <= 4);
     for (size_t i = 0; i < n && status == PARO_STATUS_OK; i++) {
@@ -36,7 +38,7 @@ static paro_status resolve(paro_error *err, const paro_model *model, const rule_
     const paro_plan_spec spec = {.recipe = "r.lua",
                                  .text = "text",
                                  .n_text_bytes = 4,
-                                 .sha256 = "0123",
+                                 .sha256 = sha256,
                                  .options = "{}",
                                  .rules = rules,
                                  .n_rules = n};
