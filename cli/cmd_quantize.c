@@ -28,8 +28,11 @@ typedef struct quantize_args {
 
 static const quantize_args defaults = {.device = "cpu"};
 
-static const char *const format_names[] = {"paroquant", "awq", "pseudo", NULL};
-static const paro_format formats[] = {PARO_FORMAT_PAROQUANT, PARO_FORMAT_AWQ, PARO_FORMAT_PSEUDO};
+/* A choice's index is the paro_format. */
+static const char *const format_names[] = {[PARO_FORMAT_PAROQUANT] = "paroquant",
+                                           [PARO_FORMAT_AWQ] = "awq",
+                                           [PARO_FORMAT_PSEUDO] = "pseudo",
+                                           NULL};
 
 static const paro_option options[] = {
     {.name = "recipe",
@@ -214,7 +217,7 @@ static void print_summary(const quantization *q)
     printf("tensors         %s before, ", paro_text_size(a, info.n_weight_bytes));
     printf("%s after, in %u file%s\n", paro_text_size(a, r->n_bytes), r->n_shards,
            r->n_shards == 1 ? "" : "s");
-    printf("format          %s\n", format_names[q->args->format]);
+    printf("format          %s\n", paro_format_name((paro_format)q->args->format));
     printf("recipe          %s, SHA-256 %.16s…\n", q->args->recipe,
            paro_plan_recipe_sha256(q->plan));
     printf("time            %.2f s\n", r->seconds);
@@ -248,7 +251,7 @@ static paro_report *make_report(const quantization *q)
     paro_model_get_info(q->model, &info);
     paro_report_text(root, "model", q->dir);
     paro_report_text(root, "out", q->was_written ? q->args->out : NULL);
-    paro_report_text(root, "format", format_names[q->args->format]);
+    paro_report_text(root, "format", paro_format_name((paro_format)q->args->format));
     paro_report_bool(root, "dry_run", q->args->dry_run);
     paro_report_node *recipe = paro_report_object(root, "recipe");
     paro_report_text(recipe, "path", q->args->recipe);
@@ -333,7 +336,7 @@ static paro_exit make_plan(paro_console *console, quantization *q)
             hint_recipes(console);
     } else if (paro_model_open(&err, q->dir, &m, &q->model) != PARO_STATUS_OK ||
                paro_plan_make(&err, recipe, q->model, &q->plan) != PARO_STATUS_OK ||
-               paro_plan_check(&err, q->plan, formats[q->args->format]) != PARO_STATUS_OK) {
+               paro_plan_check(&err, q->plan, (paro_format)q->args->format) != PARO_STATUS_OK) {
         code = paro_console_fail(console, &err);
     } else {
         q->sums = sum_up(q->plan);
@@ -354,7 +357,7 @@ static bool is_checkpoint(const char *dir)
 
 static paro_exit write_checkpoint(paro_console *console, quantization *q)
 {
-    const paro_quantize_options o = {.format = formats[q->args->format],
+    const paro_quantize_options o = {.format = (paro_format)q->args->format,
                                      .overwrite = q->args->overwrite,
                                      .max_shard_bytes = q->args->max_shard_bytes,
                                      .observer = &console->observer};
