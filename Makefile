@@ -78,7 +78,8 @@ format-check: ## fail where `make format` would change something
 tidy: ## clang-tidy over the library and the command line
 	@scripts/setup.sh build lint
 	$(call configure,build/clang,-DCMAKE_C_COMPILER=$(CLANG))
-	git ls-files 'base/*.c' 'cpu/*.c' 'tokenizer/*.c' 'runtime/*.c' 'calib/*.c' 'lua/*.c' 'cli/*.c' | \
+	git ls-files 'base/*.c' 'cpu/*.c' 'tokenizer/*.c' 'families/*.c' 'gpu/*.c' 'emulator/*.c' \
+	    'codegen/*.c' 'cache/*.c' 'tuner/*.c' 'runtime/*.c' 'calib/*.c' 'lua/*.c' 'cli/*.c' | \
 	    xargs -P $(JOBS) -n 4 clang-tidy --quiet -p build/clang
 
 check-source: ## floors, doors, licence lines and lengths

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "calib/nearest.h"
+#include "base/nearest.h"
 #include "runtime/model.h"
 
 enum { NEAREST_TEXT_BYTES = 512 };

@@ -9,15 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/embedded.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
-#include "calib/nearest.h"
-#include "lua/shipped.h"
+#include "base/nearest.h"
+
+static const char SHIPPED_FOLDER[] = "lua/recipes/";
 
 const char *paro_recipe_shipped(size_t n)
 {
-    return n < paro_n_shipped_recipes ? paro_shipped_recipes[n].name : NULL;
+    const paro_embedded_file *file = paro_embedded_get(SHIPPED_FOLDER, n);
+    return file != NULL ? file->name : NULL;
 }
 
 static const char *shipped_name(const void *context, size_t i)
@@ -67,15 +70,18 @@ const char *paro_recipe_describe(lua_State *state, int index)
 static paro_status read_text(paro_error *err, paro_recipe *recipe)
 {
     if (!paro_path_exists(recipe->path)) {
-        for (size_t i = 0; i < paro_n_shipped_recipes; i++) {
-            if (strcmp(paro_shipped_recipes[i].name, recipe->path) == 0) {
-                recipe->text = paro_shipped_recipes[i].text;
-                recipe->n_text_bytes = paro_shipped_recipes[i].n_bytes;
+        const paro_embedded_file *file = NULL;
+        size_t n_shipped = 0;
+        while ((file = paro_embedded_get(SHIPPED_FOLDER, n_shipped)) != NULL) {
+            if (strcmp(file->name, recipe->path) == 0) {
+                recipe->text = file->text;
+                recipe->n_text_bytes = file->n_bytes;
                 return PARO_STATUS_OK;
             }
+            n_shipped++;
         }
         char nearest[256];
-        paro_nearest(nearest, sizeof nearest, recipe->path, paro_n_shipped_recipes, shipped_name,
+        paro_nearest(nearest, sizeof nearest, recipe->path, n_shipped, shipped_name,
                      NULL);
         return paro_fail(err, PARO_STATUS_NOT_FOUND,
                          "%s: there is no such file, and no such recipe among the shipped ones "

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "calib/nearest.h"
+#include "base/nearest.h"
 #include "lua/recipe.h"
 
 enum { PREFIX_BYTES = 48, WHERE_BYTES = 96 };

@@ -12,7 +12,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
-#include "calib/nearest.h"
+#include "base/nearest.h"
 #include "lua/recipe.h"
 #include "runtime/model.h"
 

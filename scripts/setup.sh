@@ -24,6 +24,7 @@ build|libpcre2-dev|module libpcre2-8|PCRE2, 8 bits (tokenizer)
 build|libutf8proc-dev|module libutf8proc|utf8proc (tokenizer)
 build|libopenblas-dev|module openblas|OpenBLAS
 build|libsodium-dev|module libsodium|libsodium (SHA-256)
+build|libsqlite3-dev|module sqlite3|SQLite 3.37 (the kernel cache)
 demo|fortunes-min|file /usr/share/games/fortunes/literature|the fortune files (the demo's texts)
 demo|fortunes|file /usr/share/games/fortunes/science|the larger fortune files (the demo's texts)
 fuzz|clang|command clang|clang 12

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "calib/nearest.h"
+#include "base/nearest.h"
 #include "tests/support.h"
 
 static void test_distance(void **state)

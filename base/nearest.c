@@ -2,7 +2,7 @@
  *
  * Which names someone may have meant, by edit distance.
  */
-#include "calib/nearest.h"
+#include "base/nearest.h"
 
 #include <ctype.h>
 #include <stdbool.h>

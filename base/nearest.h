@@ -2,8 +2,8 @@
  *
  * Which names someone may have meant.
  */
-#ifndef PARO_CALIB_NEAREST_H
-#define PARO_CALIB_NEAREST_H
+#ifndef PARO_BASE_NEAREST_H
+#define PARO_BASE_NEAREST_H
 
 #include <stddef.h>
 
