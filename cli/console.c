@@ -92,7 +92,8 @@ void paro_console_init(paro_console *console, const paro_environment *environmen
         .progress = {.stream = stderr,
                      .mode = terminal ? PARO_PROGRESS_MODE_TERMINAL : PARO_PROGRESS_MODE_LOG,
                      .width = environment->columns},
-        .observer = {.context = console, .log = observe_log, .progress = observe_progress}};
+        .observer = {.context = console, .log = observe_log, .progress = observe_progress},
+        .environment = *environment};
 }
 
 paro_exit paro_console_interrupted(paro_console *console)

@@ -20,6 +20,19 @@ typedef enum paro_exit {
     PARO_EXIT_INTERRUPTED = 130
 } paro_exit;
 
+/* All that paro takes from the environment, read in main.c. The paths live as long as the process.
+ */
+typedef struct paro_environment {
+    bool no_color;     /* NO_COLOR is set and not empty */
+    bool dumb;         /* TERM is "dumb" */
+    unsigned columns;  /* COLUMNS; 0: not set */
+    const char *cache; /* the user's kernel cache: PARO_CACHE, else XDG_CACHE_HOME/paro/cache.db,
+                          else HOME/.cache/paro/cache.db; NULL: none of them is set */
+    const char *system_cache; /* share/paro/cache.db where paro is installed; NULL: there is none */
+    const char *nvrtc;        /* PARO_NVRTC: NVRTC's library; NULL: not set */
+    const char *program;      /* this program's own path, for worker processes; NULL: unknown */
+} paro_environment;
+
 typedef struct paro_console {
     int n_threads; /* for models; 0: one per available core */
     bool quiet;
@@ -28,14 +41,8 @@ typedef struct paro_console {
     int write_error; /* errno of a failed write to standard output; 0: there was none */
     paro_progress progress;
     paro_observer observer; /* logs and draws progress here; stops the work after Ctrl-C */
+    paro_environment environment;
 } paro_console;
-
-/* All that paro takes from the environment, read in main.c. */
-typedef struct paro_environment {
-    bool no_color;    /* NO_COLOR is set and not empty */
-    bool dumb;        /* TERM is "dumb" */
-    unsigned columns; /* COLUMNS; 0: not set */
-} paro_environment;
 
 /* The console must not move afterwards: its observer points to it. */
 void paro_console_init(paro_console *console, const paro_environment *environment);

@@ -72,6 +72,53 @@ static unsigned environment_columns(void)
     return value && paro_options_number(value, &number) && number <= 10000 ? (unsigned)number : 0;
 }
 
+/* `a` and `b` in one malloc'd text; NULL where memory ran out. */
+static char *joined(const char *a, const char *b)
+{
+    char *text = NULL;
+
+    return asprintf(&text, "%s%s", a, b) < 0 ? NULL : text;
+}
+
+/* Where the user's kernel cache is; malloc'd, NULL where nothing says. */
+static char *cache_path(void)
+{
+    const char *given = getenv("PARO_CACHE"), *xdg = getenv("XDG_CACHE_HOME"),
+               *home = getenv("HOME");
+
+    if (given && *given)
+        return strdup(given);
+    if (xdg && *xdg == '/') /* others count as not set: XDG base directory specification */
+        return joined(xdg, "/paro/cache.db");
+    return home && *home ? joined(home, "/.cache/paro/cache.db") : NULL;
+}
+
+/* This program's path, malloc'd; NULL where the system does not say. */
+static char *program_path(void)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+
+    if (n <= 0 || (size_t)n >= sizeof path - 1)
+        return NULL;
+    path[n] = 0;
+    return strdup(path);
+}
+
+/* The cache that came with an installation: PREFIX/share/paro/cache.db for PREFIX/bin/paro. */
+static char *system_cache_path(const char *program)
+{
+    const char *name = program ? strrchr(program, '/') : NULL;
+    char *path = NULL;
+
+    if (!name || asprintf(&path, "%.*s/../share/paro/cache.db", (int)(name - program), program) < 0)
+        return NULL;
+    if (access(path, R_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
 static paro_exit usage_error(paro_console *console, const paro_command *command, const char *what)
 {
     paro_console_error(console, "%s", what);
@@ -221,10 +268,17 @@ static paro_exit run(paro_console *console, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM"),
+               *nvrtc = getenv("PARO_NVRTC");
+    char *cache = cache_path(), *program = program_path();
+    char *system_cache = system_cache_path(program);
     const paro_environment environment = {.no_color = no_color && *no_color,
                                           .dumb = term && strcmp(term, "dumb") == 0,
-                                          .columns = environment_columns()};
+                                          .columns = environment_columns(),
+                                          .cache = cache,
+                                          .system_cache = system_cache,
+                                          .nvrtc = nvrtc && *nvrtc ? nvrtc : NULL,
+                                          .program = program};
     paro_console console;
 
     if (!occupy_standard_streams())
@@ -246,5 +300,8 @@ int main(int argc, char **argv)
         if (code == PARO_EXIT_DONE || code == PARO_EXIT_PARTLY)
             code = PARO_EXIT_FAILED;
     }
+    free(cache);
+    free(system_cache);
+    free(program);
     exit(code); /* not return: the streams' last flush may still write to the console */
 }
