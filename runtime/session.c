@@ -1,109 +1,50 @@
 /* SPDX-License-Identifier: MIT
  *
- * A session: the forward pass over new tokens, and the KV cache of those already read.
+ * A session, whatever reads its tokens: arguments are checked, texts cut into chunks, logits handed
+ * out, tokens counted.
  *
- * Invariants: 1. keys and values of the tokens 0 .. n_tokens - 1 are in the cache; what stands
- * behind them is scratch; 2. n_tokens changes only when a call succeeds; 3. capacity <= max_tokens,
- * and the cache of every layer has that capacity.
+ * Invariant: n_tokens changes only when a call succeeds; what a backend holds of tokens behind it
+ * is scratch.
  */
 #include "runtime/session.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/log.h"
-#include "cpu/attention.h"
-#include "cpu/ops.h"
 #include "runtime/model.h"
+#include "runtime/sampler.h"
 
-enum {
-    CHUNK_TOKENS = 512,             /* read at a time: amortises unpacking weights */
-    FIRST_CAPACITY = 256,           /* tokens */
-    LOGITS_FLOATS = 8 * 1024 * 1024 /* of one batch of rows */
-};
-
-/* Activations of one chunk, m tokens: widths as named in the config. */
-typedef struct activations {
-    float *residual; /* [m, hidden] */
-    float *normed;   /* [m, hidden] */
-    float *q;        /* [m, n_heads * head_dim] */
-    float *k;        /* [m, n_kv_heads * head_dim] */
-    float *v;        /* [m, n_kv_heads * head_dim] */
-    float *attended; /* [m, n_heads * head_dim] */
-    float *gate;     /* [m, intermediate] */
-    float *up;       /* [m, intermediate] */
-    float *cosines;  /* [m, head_dim / 2] */
-    float *sines;    /* [m, head_dim / 2] */
-    float *weight;   /* [max(hidden, head_dim)]: a norm's weight in fp32 */
-    size_t n_tokens; /* m there is room for; 0: nothing allocated */
-} activations;
-
-struct paro_session {
-    const paro_model *model;
-    const paro_observer *observer;
-    uint32_t max_tokens;
-    uint32_t n_tokens;
-    uint32_t capacity;
-    float **keys;   /* [n_layers] of [n_kv_heads][capacity][head_dim] */
-    float **values; /* likewise */
-    activations act;
-    float *logits; /* [n_logit_rows, vocab] */
-    size_t n_logit_rows;
-};
+enum { LOGITS_FLOATS = 8 * 1024 * 1024 /* of one batch of rows */ };
 
 paro_status paro_session_new(paro_error *err, const paro_model *model,
                              const paro_session_options *options, paro_session **out)
 {
     const paro_config *config = &model->config;
+    paro_session *session = NULL;
     if (options != NULL && options->max_tokens > config->max_context)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "max_tokens: expected at most %u (the model's max_position_embeddings), "
                          "found %u",
                          config->max_context, options->max_tokens);
-    paro_session *session = calloc(1, sizeof *session);
-    if (session == NULL)
-        return paro_fail_memory(err, sizeof *session, "a session");
+    paro_status status = paro_session_new_cpu(err, model, &session);
+    if (status != PARO_STATUS_OK)
+        return status;
     session->model = model;
     session->max_tokens = config->max_context;
     if (options != NULL && options->max_tokens > 0)
         session->max_tokens = options->max_tokens;
     if (options != NULL)
         session->observer = options->observer;
-    session->keys = calloc(config->n_layers, sizeof *session->keys);
-    session->values = calloc(config->n_layers, sizeof *session->values);
-    if (session->keys == NULL || session->values == NULL) {
-        paro_session_free(session);
-        return paro_fail_memory(err, config->n_layers * sizeof *session->keys, "a session");
-    }
     *out = session;
     return PARO_STATUS_OK;
-}
-
-static void release_activations(activations *act)
-{
-    float *all[] = {act->residual, act->normed, act->q,       act->k,     act->v,     act->attended,
-                    act->gate,     act->up,     act->cosines, act->sines, act->weight};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        free(all[i]);
-    *act = (activations){0};
 }
 
 void paro_session_free(paro_session *session)
 {
     if (session == NULL)
         return;
-    for (uint32_t layer = 0; layer < session->model->config.n_layers; layer++) {
-        if (session->keys != NULL)
-            free(session->keys[layer]);
-        if (session->values != NULL)
-            free(session->values[layer]);
-    }
-    free(session->keys);
-    free(session->values);
     free(session->logits);
-    release_activations(&session->act);
-    free(session);
+    session->backend->free(session);
 }
 
 const paro_model *paro_session_model(const paro_session *session)
@@ -127,251 +68,27 @@ void paro_session_truncate(paro_session *session, uint32_t n_tokens)
         session->n_tokens = n_tokens;
 }
 
-static float *floats(size_t n_rows, size_t n_columns)
+uint32_t paro_session_grown_capacity(const paro_session *session, uint32_t capacity,
+                                     uint32_t n_tokens)
 {
-    if (n_columns != 0 && n_rows > SIZE_MAX / sizeof(float) / n_columns)
-        return NULL;
-    return malloc(n_rows * n_columns * sizeof(float));
-}
-
-static paro_status reserve_activations(paro_error *err, const paro_config *config, size_t m,
-                                       activations *act)
-{
-    if (act->n_tokens >= m)
-        return PARO_STATUS_OK;
-    release_activations(act);
-    const size_t q = (size_t)config->n_heads * config->head_dim;
-    const size_t kv = (size_t)config->n_kv_heads * config->head_dim;
-    act->residual = floats(m, config->hidden);
-    act->normed = floats(m, config->hidden);
-    act->q = floats(m, q);
-    act->k = floats(m, kv);
-    act->v = floats(m, kv);
-    act->attended = floats(m, q);
-    act->gate = floats(m, config->intermediate);
-    act->up = floats(m, config->intermediate);
-    act->cosines = floats(m, config->head_dim / 2);
-    act->sines = floats(m, config->head_dim / 2);
-    act->weight = floats(1, config->hidden > config->head_dim ? config->hidden : config->head_dim);
-    if (act->residual == NULL || act->normed == NULL || act->q == NULL || act->k == NULL ||
-        act->v == NULL || act->attended == NULL || act->gate == NULL || act->up == NULL ||
-        act->cosines == NULL || act->sines == NULL || act->weight == NULL) {
-        release_activations(act);
-        return paro_fail_memory(
-            err, m * (2 * config->hidden + 2 * q + 2 * kv + 2 * config->intermediate) * 4,
-            "activations");
-    }
-    act->n_tokens = m;
-    return PARO_STATUS_OK;
-}
-
-/* Moves one layer's keys or values to an array of a larger capacity. */
-static void move_cache(const paro_config *config, size_t n_tokens, float **cache, size_t capacity,
-                       float *grown, size_t grown_capacity)
-{
-    const size_t head_dim = config->head_dim;
-    for (uint32_t head = 0; head < config->n_kv_heads && n_tokens > 0; head++)
-        memcpy(grown + head * grown_capacity * head_dim, *cache + head * capacity * head_dim,
-               n_tokens * head_dim * sizeof *grown);
-    free(*cache);
-    *cache = grown;
-}
-
-static paro_status reserve_cache(paro_error *err, paro_session *session, size_t n_tokens)
-{
-    const paro_config *config = &session->model->config;
-    if (n_tokens <= session->capacity)
-        return PARO_STATUS_OK;
-    size_t capacity = session->capacity == 0 ? FIRST_CAPACITY : (size_t)session->capacity * 2;
-    if (capacity < n_tokens)
-        capacity = n_tokens;
-    if (capacity > session->max_tokens)
-        capacity = session->max_tokens;
-    /* Every layer has one capacity, so all are grown before any is used: into new arrays, which
-     * replace the old ones only when all are there. */
-    const uint32_t n_arrays = 2 * config->n_layers;
-    float **grown = calloc(n_arrays, sizeof *grown);
-    bool ok = grown != NULL;
-    for (uint32_t i = 0; i < n_arrays && ok; i++) {
-        grown[i] = floats(capacity * config->n_kv_heads, config->head_dim);
-        ok = grown[i] != NULL;
-    }
-    for (uint32_t i = 0; i < n_arrays && grown != NULL; i++) {
-        float **kept =
-            i < config->n_layers ? &session->keys[i] : &session->values[i - config->n_layers];
-        if (ok)
-            move_cache(config, session->n_tokens, kept, session->capacity, grown[i], capacity);
-        else
-            free(grown[i]);
-    }
-    free(grown);
-    if (!ok)
-        return paro_fail_memory(
-            err, n_arrays * capacity * config->n_kv_heads * config->head_dim * sizeof(float),
-            "the KV cache");
-    session->capacity = (uint32_t)capacity;
-    return PARO_STATUS_OK;
-}
-
-static void norm_rows(activations *act, const paro_config *config, const paro_tensor *weight,
-                      const float *x, size_t n_rows, float *y)
-{
-    const size_t n = (size_t)weight->n_values;
-    paro_f32_from_array(act->weight, weight->data, weight->dtype, n);
-    paro_ops_norm(x, act->weight, n_rows, n, config->norm_epsilon, y);
-}
-
-/* Copies [m, n_kv_heads, head_dim] into a cache [n_kv_heads][capacity][head_dim] at `position`. */
-static void store(const paro_session *session, const float *rows, size_t m, float *cache)
-{
-    const paro_config *config = &session->model->config;
-    const size_t head_dim = config->head_dim;
-    for (size_t i = 0; i < m; i++)
-        for (size_t head = 0; head < config->n_kv_heads; head++)
-            memcpy(cache + (head * session->capacity + session->n_tokens + i) * head_dim,
-                   rows + (i * config->n_kv_heads + head) * head_dim, head_dim * sizeof *cache);
-}
-
-static paro_status attention_part(paro_error *err, paro_session *session, uint32_t layer, size_t m)
-{
-    const paro_model *model = session->model;
-    const paro_config *config = &model->config;
-    paro_block *block = &model->blocks[layer];
-    activations *act = &session->act;
-    paro_linear *linears = block->linears;
-
-    norm_rows(act, config, block->input_norm, act->residual, m, act->normed);
-    paro_status status =
-        paro_linear_forward(err, &linears[PARO_SLOT_Q], model->pool, act->normed, m, act->q);
-    if (status == PARO_STATUS_OK)
-        status =
-            paro_linear_forward(err, &linears[PARO_SLOT_K], model->pool, act->normed, m, act->k);
-    if (status == PARO_STATUS_OK)
-        status =
-            paro_linear_forward(err, &linears[PARO_SLOT_V], model->pool, act->normed, m, act->v);
-    if (status != PARO_STATUS_OK)
-        return status;
-    if (config->architecture->qk_norm) {
-        norm_rows(act, config, block->q_norm, act->q, m * config->n_heads, act->q);
-        norm_rows(act, config, block->k_norm, act->k, m * config->n_kv_heads, act->k);
-    }
-    paro_ops_rope(act->q, m, config->n_heads, config->head_dim, act->cosines, act->sines);
-    paro_ops_rope(act->k, m, config->n_kv_heads, config->head_dim, act->cosines, act->sines);
-    store(session, act->k, m, session->keys[layer]);
-    store(session, act->v, m, session->values[layer]);
-    const paro_kv_view kv = {
-        .keys = session->keys[layer],
-        .values = session->values[layer],
-        .capacity = session->capacity,
-        .n_keys = session->n_tokens + m,
-        .n_kv_heads = config->n_kv_heads,
-        .head_dim = config->head_dim,
-    };
-    status =
-        paro_attention_forward(err, model->pool, &kv, act->q, m, config->n_heads, act->attended);
-    if (status == PARO_STATUS_OK)
-        status = paro_linear_forward(err, &linears[PARO_SLOT_O], model->pool, act->attended, m,
-                                     act->normed);
-    if (status == PARO_STATUS_OK)
-        paro_ops_add(act->residual, act->normed, m * config->hidden);
-    return status;
-}
-
-static paro_status mlp_part(paro_error *err, paro_session *session, uint32_t layer, size_t m)
-{
-    const paro_model *model = session->model;
-    const paro_config *config = &model->config;
-    paro_block *block = &model->blocks[layer];
-    activations *act = &session->act;
-    paro_linear *linears = block->linears;
-
-    norm_rows(act, config, block->post_attention_norm, act->residual, m, act->normed);
-    paro_status status =
-        paro_linear_forward(err, &linears[PARO_SLOT_GATE], model->pool, act->normed, m, act->gate);
-    if (status == PARO_STATUS_OK)
-        status =
-            paro_linear_forward(err, &linears[PARO_SLOT_UP], model->pool, act->normed, m, act->up);
-    if (status != PARO_STATUS_OK)
-        return status;
-    paro_ops_swiglu(act->gate, act->up, m * config->intermediate);
-    status =
-        paro_linear_forward(err, &linears[PARO_SLOT_DOWN], model->pool, act->gate, m, act->normed);
-    if (status == PARO_STATUS_OK)
-        paro_ops_add(act->residual, act->normed, m * config->hidden);
-    return status;
-}
-
-static void embed(const paro_session *session, const int32_t *tokens, size_t m)
-{
-    const paro_tensor *table = session->model->embedding;
-    const size_t hidden = session->model->config.hidden;
-    const unsigned char *rows = table->data;
-    const size_t row_bytes = hidden * paro_dtype_bytes(table->dtype);
-    for (size_t i = 0; i < m; i++)
-        paro_f32_from_array(session->act.residual + i * hidden,
-                            rows + (size_t)tokens[i] * row_bytes, table->dtype, hidden);
-}
-
-/* Angles grow with the position: they are computed in double, so that late positions stay exact. */
-static void fill_rope(const paro_session *session, size_t m)
-{
-    const size_t half = session->model->config.head_dim / 2;
-    const double *frequencies = session->model->rope_frequencies;
-    for (size_t i = 0; i < m; i++) {
-        for (size_t k = 0; k < half; k++) {
-            double angle = (double)(session->n_tokens + i) * frequencies[k];
-            session->act.cosines[i * half + k] = (float)cos(angle);
-            session->act.sines[i * half + k] = (float)sin(angle);
-        }
-    }
-}
-
-/* All blocks over the m tokens from `at` on, of n_tokens in all; the residual stream then holds the
- * last block's output. */
-static paro_status read_chunk(paro_error *err, paro_session *session, const int32_t *tokens,
-                              size_t at, size_t m, size_t n_tokens)
-{
-    const paro_config *config = &session->model->config;
-    paro_status status = reserve_activations(err, config, m, &session->act);
-    if (status == PARO_STATUS_OK)
-        status = reserve_cache(err, session, session->n_tokens + m);
-    if (status != PARO_STATUS_OK)
-        return status;
-    embed(session, tokens + at, m);
-    fill_rope(session, m);
-    for (uint32_t layer = 0; layer < config->n_layers && status == PARO_STATUS_OK; layer++) {
-        status = attention_part(err, session, layer, m);
-        if (status == PARO_STATUS_OK)
-            status = mlp_part(err, session, layer, m);
-        if (status == PARO_STATUS_OK && n_tokens > 1)
-            status = paro_report(err, session->observer, "read",
-                                 at + m * (layer + 1) / config->n_layers, n_tokens);
-    }
-    return status;
-}
-
-/* Logits of rows first .. first + n_rows - 1 of the chunk. */
-static paro_status compute_logits(paro_error *err, paro_session *session, size_t first,
-                                  size_t n_rows, float *logits)
-{
-    const paro_model *model = session->model;
-    const size_t hidden = model->config.hidden;
-    activations *act = &session->act;
-    norm_rows(act, &model->config, model->norm, act->residual + first * hidden, n_rows,
-              act->normed);
-    return paro_linear_forward(err, model->head, model->pool, act->normed, n_rows, logits);
+    uint64_t grown = capacity == 0 ? PARO_SESSION_FIRST_CAPACITY : (uint64_t)capacity * 2;
+    if (grown < n_tokens)
+        grown = n_tokens;
+    if (grown > session->max_tokens)
+        grown = session->max_tokens;
+    return (uint32_t)grown;
 }
 
 static paro_status reserve_logits(paro_error *err, paro_session *session, size_t n_rows)
 {
+    const size_t vocab = session->model->config.vocab;
     if (session->n_logit_rows >= n_rows)
         return PARO_STATUS_OK;
     free(session->logits);
     session->n_logit_rows = 0;
-    session->logits = floats(n_rows, session->model->config.vocab);
+    session->logits = malloc(n_rows * vocab * sizeof(float));
     if (session->logits == NULL)
-        return paro_fail_memory(err, n_rows * session->model->config.vocab * sizeof(float),
-                                "logits");
+        return paro_fail_memory(err, n_rows * vocab * sizeof(float), "logits");
     session->n_logit_rows = n_rows;
     return PARO_STATUS_OK;
 }
@@ -386,10 +103,28 @@ static paro_status hand_logits(paro_error *err, paro_session *session, size_t of
     paro_status status = reserve_logits(err, session, batch);
     for (size_t first = 0; first < m && status == PARO_STATUS_OK; first += batch) {
         size_t n_rows = m - first < batch ? m - first : batch;
-        status = compute_logits(err, session, first, n_rows, session->logits);
+        status = session->backend->logits(err, session, first, n_rows, session->logits);
         if (status == PARO_STATUS_OK)
             status = rows(err, context, offset + first, n_rows, session->logits);
     }
+    return status;
+}
+
+/* The likeliest token after the last of the chunk's m. */
+static paro_status find_best(paro_error *err, paro_session *session, size_t m, int32_t *id)
+{
+    const uint32_t vocab = session->model->config.vocab;
+    if (session->backend->best != NULL)
+        return session->backend->best(err, session, id);
+    paro_status status = reserve_logits(err, session, 1);
+    if (status == PARO_STATUS_OK)
+        status = session->backend->logits(err, session, m - 1, 1, session->logits);
+    if (status != PARO_STATUS_OK)
+        return status;
+    bool finite = true;
+    for (uint32_t i = 0; i < vocab && finite; i++)
+        finite = isfinite(session->logits[i]);
+    *id = finite ? paro_argmax(session->logits, vocab) : -1;
     return status;
 }
 
@@ -411,19 +146,30 @@ static paro_status check_tokens(paro_error *err, const paro_session *session, co
     return PARO_STATUS_OK;
 }
 
-/* Reads everything; `rows` may be NULL, `last_logits` too. */
+/* What is wanted of the tokens that are read; members may be NULL. */
+typedef struct wanted {
+    float *last_logits;
+    int32_t *best;
+    paro_logits_fn *rows;
+    void *context;
+} wanted;
+
 static paro_status append(paro_error *err, paro_session *session, const int32_t *tokens,
-                          size_t n_tokens, float *last_logits, paro_logits_fn *rows, void *context)
+                          size_t n_tokens, const wanted *want)
 {
     const uint32_t before = session->n_tokens;
     paro_status status = check_tokens(err, session, tokens, n_tokens);
     for (size_t at = 0; at < n_tokens && status == PARO_STATUS_OK;) {
-        size_t m = n_tokens - at < CHUNK_TOKENS ? n_tokens - at : CHUNK_TOKENS;
-        status = read_chunk(err, session, tokens, at, m, n_tokens);
-        if (status == PARO_STATUS_OK && rows != NULL)
-            status = hand_logits(err, session, at, m, rows, context);
-        if (status == PARO_STATUS_OK && last_logits != NULL && at + m == n_tokens)
-            status = compute_logits(err, session, m - 1, 1, last_logits);
+        size_t m = n_tokens - at;
+        if (m > PARO_SESSION_CHUNK_TOKENS)
+            m = PARO_SESSION_CHUNK_TOKENS;
+        status = session->backend->read(err, session, tokens + at, m, at, n_tokens, &m);
+        if (status == PARO_STATUS_OK && want->rows != NULL)
+            status = hand_logits(err, session, at, m, want->rows, want->context);
+        if (status == PARO_STATUS_OK && want->last_logits != NULL && at + m == n_tokens)
+            status = session->backend->logits(err, session, m - 1, 1, want->last_logits);
+        if (status == PARO_STATUS_OK && want->best != NULL && at + m == n_tokens)
+            status = find_best(err, session, m, want->best);
         session->n_tokens += (uint32_t)m;
         at += m;
     }
@@ -435,11 +181,17 @@ static paro_status append(paro_error *err, paro_session *session, const int32_t 
 paro_status paro_session_append(paro_error *err, paro_session *session, const int32_t *tokens,
                                 size_t n_tokens, float *last_logits)
 {
-    return append(err, session, tokens, n_tokens, last_logits, NULL, NULL);
+    return append(err, session, tokens, n_tokens, &(wanted){.last_logits = last_logits});
 }
 
 paro_status paro_session_append_all(paro_error *err, paro_session *session, const int32_t *tokens,
                                     size_t n_tokens, paro_logits_fn *rows, void *context)
 {
-    return append(err, session, tokens, n_tokens, NULL, rows, context);
+    return append(err, session, tokens, n_tokens, &(wanted){.rows = rows, .context = context});
+}
+
+paro_status paro_session_append_best(paro_error *err, paro_session *session, const int32_t *tokens,
+                                     size_t n_tokens, int32_t *id)
+{
+    return append(err, session, tokens, n_tokens, &(wanted){.best = id});
 }
