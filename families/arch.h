@@ -40,10 +40,12 @@ const paro_arch *paro_arch_find(const char *name);
 
 /* The arch to compile for on a device of this capability: its own row; else the highest row of the
  * same major version below it (*exact false: its cubins run there); NULL where the device is newer
- * (or older) than every row: then PTX of the newest row below it is the only way. */
+ * (or older) than every row: then PTX of the newest row below it is the only way. *exact is
+ * untouched then. */
 const paro_arch *paro_arch_for_capability(uint32_t capability, bool *exact);
 
-/* The last row with a capability below, for PTX; NULL where the device is older than all. */
+/* The last row whose capability is not above the device's, for PTX; NULL where the device is older
+ * than all. */
 const paro_arch *paro_arch_newest_below(uint32_t capability);
 
 #endif

@@ -195,10 +195,16 @@ paro_status paro_case_new(paro_error *err, const paro_problem *problem,
                           paro_case *out);
 void paro_case_release(paro_case *c);
 
-/* Compares the outputs in `results` (data as in a case, by argument; those of outputs and inouts
- * are read) with the reference of case c. *error is the largest relative L2 error of any float
- * argument; integers must be equal. PARO_STATUS_FORMAT names argument, index, expected and found
- * where the error is beyond the tolerance or a value is not finite (poison left behind). */
+/* Element i of an array as a double (exact but for integers of 64 bits); NaN for types of 8 bits
+ * that are floats. */
+double paro_element_get(const void *data, paro_dtype dtype, uint64_t i);
+
+/* Compares the outputs in `results` (by argument, as in a case: each of its size and its guard;
+ * those of outputs and inouts must be there, others may be NULL: inputs that are there must be
+ * unchanged, every guard that is there untouched) with the reference of case c. *error is the
+ * largest relative L2 error of any float argument; integers must be equal. PARO_STATUS_FORMAT names
+ * argument, index, expected and found where the error is beyond the tolerance or a value is not
+ * finite (poison left behind). */
 paro_status paro_case_check(paro_error *err, const paro_case *c, void *const *results,
                             paro_pool *pool, double *error);
 

@@ -66,6 +66,10 @@ paro_dtype paro_kernel_dtype_storage(paro_kernel_dtype dtype); /* PARO_DTYPE_F16
 /* PARO_STATUS_INVALID_ARGUMENT with what was expected; includes the family's own checks. */
 paro_status paro_problem_parse(paro_error *err, const char *text, paro_problem *out);
 
+/* What parse does last, for problems whose values (and parts, if given) were set by hand: the
+ * family's checks, and what it fills in. */
+paro_status paro_problem_complete(paro_error *err, paro_problem *problem);
+
 /* The canonical text. Equal problems have equal texts. */
 void paro_problem_print(const paro_problem *problem, char out[PARO_PROBLEM_TEXT_BYTES]);
 
