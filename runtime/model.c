@@ -42,6 +42,14 @@ static uint32_t size_of(const paro_config *config, size_name name)
     return 0;
 }
 
+void paro_slot_sizes(const paro_config *config, paro_slot slot, uint32_t *n_in, uint32_t *n_out,
+                     bool *has_bias)
+{
+    *n_in = size_of(config, slots[slot].n_in);
+    *n_out = size_of(config, slots[slot].n_out);
+    *has_bias = slots[slot].is_attention ? config->attention_bias : config->mlp_bias;
+}
+
 /* "PREFIX.SUFFIX" if it is there, else NULL; *oom is set when memory ran out. */
 static const paro_tensor *find(const paro_model *model, const char *prefix, const char *suffix,
                                bool *oom)
@@ -146,13 +154,13 @@ static paro_status bind_block(paro_error *err, paro_model *model, uint32_t layer
                               : need(err, model, name, norms[i].n, 0, norms[i].out);
     }
     for (int slot = 0; slot < PARO_SLOT_COUNT && status == PARO_STATUS_OK; slot++) {
-        const struct slot_row *row = &slots[slot];
-        const char *name = paro_arena_printf(&model->arena, "%s.%s", prefix, row->name);
-        bool has_bias = row->is_attention ? config->attention_bias : config->mlp_bias;
+        const char *name = paro_arena_printf(&model->arena, "%s.%s", prefix, slots[slot].name);
+        uint32_t n_in, n_out;
+        bool has_bias;
+        paro_slot_sizes(config, (paro_slot)slot, &n_in, &n_out, &has_bias);
         status = name == NULL
                      ? paro_fail_memory(err, 64, "a tensor name")
-                     : bind_linear(err, model, name, size_of(config, row->n_in),
-                                   size_of(config, row->n_out), has_bias, &block->linears[slot]);
+                     : bind_linear(err, model, name, n_in, n_out, has_bias, &block->linears[slot]);
     }
     return status;
 }

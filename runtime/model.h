@@ -57,4 +57,8 @@ paro_status paro_model_new(paro_error *err, const char *dir, const paro_config *
 size_t paro_model_n_linears(const paro_model *model);
 paro_linear *paro_model_linear(const paro_model *model, size_t n);
 
+/* A slot's inputs and outputs, and whether config.json says that it has a bias. */
+void paro_slot_sizes(const paro_config *config, paro_slot slot, uint32_t *n_in, uint32_t *n_out,
+                     bool *has_bias);
+
 #endif
