@@ -54,6 +54,7 @@ struct paro_gpu {
     const paro_gpu_backend *backend;
     paro_device_info info;
     char driver_version[64];
+    char pci_id[32]; /* "0000:0f:00.0"; "": none (the emulator) */
 };
 
 #endif
