@@ -8,9 +8,11 @@
 #include <string.h>
 
 #include "base/nearest.h"
+#include "families/rotate.h"
 
 /* One line for each; its header is families/NAME.h. NULL ends the table. */
 static const paro_family *const families[] = {
+    &paro_family_rotate,
     NULL,
 };
 
