@@ -29,7 +29,8 @@ typedef struct paro_variant {
 
 /* The source: the template with its holes filled and its parts (lib/ *.cuh) put in place of their
  * #include lines, each once, with #line directives, so that every diagnostic names the template's
- * own line. It begins with a comment that says how it was made. */
+ * own line. It begins with a comment that says how it was made: template, its hash, every hole.
+ * Variants whose holes are alike share one source. */
 paro_status paro_render(paro_error *err, const paro_variant *variant, paro_buffer *source);
 
 /* SHA-256 over the family's template and the parts it includes: what winners depend on. */
@@ -89,9 +90,12 @@ paro_status paro_checker_check(paro_error *err, paro_checker *checker, const cha
 /* ---- compile -----------------------------------------------------------------------------------
  */
 
-/* NVRTC, loaded with dlopen: `library` (NULL: libnvrtc.so.13, .12 by the loader's search, then
- * /usr/local/cuda/lib64, then the folder set-up puts it in). UNSUPPORTED where there is none. Any
- * number of threads may compile with one paro_nvrtc. */
+/* NVRTC, loaded with dlopen: `library`; or, where that is NULL, the first of: libnvrtc.so.13,
+ * libnvrtc.so.12 (the loader's search), /usr/local/cuda/lib64/libnvrtc.so, and, from the folder D
+ * of the running program, D/../lib/paro/libnvrtc.so.13 (an installation) and
+ * D/../nvrtc/libnvrtc.so.13 (build/nvrtc, where scripts/fetch_nvrtc.sh puts it). The environment is
+ * not read: the command line passes $PARO_NVRTC. UNSUPPORTED where there is none. Any number of
+ * threads may compile with one paro_nvrtc. */
 typedef struct paro_nvrtc paro_nvrtc;
 paro_status paro_nvrtc_new(paro_error *err, const char *library, paro_nvrtc **out);
 void paro_nvrtc_free(paro_nvrtc *nvrtc);
@@ -106,7 +110,7 @@ typedef struct paro_binary {
     void *data; /* cubin, or PTX with its zero */
     size_t n_bytes;
     bool is_ptx;
-    char *log; /* NVRTC's and ptxas's; never NULL */
+    char *log; /* NVRTC's and ptxas's, less what tells times; never NULL */
 } paro_binary;
 void paro_binary_release(paro_binary *binary);
 
