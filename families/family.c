@@ -13,6 +13,11 @@
 /* One line for each; its header is families/NAME.h. NULL ends the table. */
 static const paro_family *const families[] = {
     &paro_family_rotate,
+#include "families/read.h"
+
+/* One line for each; its header is families/NAME.h. NULL ends the table. */
+static const paro_family *const families[] = {
+    &paro_family_read,
     NULL,
 };
 
