@@ -8,15 +8,12 @@
 #include <string.h>
 
 #include "base/nearest.h"
+#include "families/read.h"
 #include "families/rotate.h"
 
 /* One line for each; its header is families/NAME.h. NULL ends the table. */
 static const paro_family *const families[] = {
     &paro_family_rotate,
-#include "families/read.h"
-
-/* One line for each; its header is families/NAME.h. NULL ends the table. */
-static const paro_family *const families[] = {
     &paro_family_read,
     NULL,
 };
