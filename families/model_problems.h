@@ -67,10 +67,18 @@ typedef struct paro_model_shape {
 bool paro_layer_merges_qkv(const paro_layer_shape *layer);
 bool paro_layer_merges_gate_up(const paro_layer_shape *layer);
 
+/* Keys that attention is tuned for; its kernels are right for any number. */
+enum { PARO_MODEL_CONTEXT = 2048 };
+
 /* The problem of one step of one layer for a bucket's m; false where the layer has no such step
- * (PARO_STEP_Q where q, k, v are merged). `layer` is ignored by steps outside the layers. */
+ * (PARO_STEP_Q where q, k, v are merged; PARO_STEP_NORM_FIRST after the first layer), or no kernel
+ * can do it (paro_model_problems says why). `layer` is ignored by steps outside the layers. */
 bool paro_model_problem(const paro_model_shape *shape, size_t layer, paro_step step, uint32_t m,
                         paro_problem *out);
+
+/* How the weight of a linear_w4 problem is packed into a layout ("mma16", "awq"). */
+paro_status paro_pack_problem(paro_error *err, const paro_problem *linear, const char *layout,
+                              paro_problem *out);
 
 /* All different problems for the buckets of m in `buckets` (n_buckets; NULL: all buckets), in order
  * of first use; *out is malloc'd. The packing problems of the layouts belong to them. */
