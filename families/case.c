@@ -200,25 +200,50 @@ static paro_status check_floats(paro_error *err, const paro_case *c, size_t arg,
     return PARO_STATUS_OK;
 }
 
-paro_status paro_case_check(paro_error *err, const paro_case *c, void *const *results,
-                            paro_pool *pool, double *error)
+paro_status paro_case_expect(paro_error *err, const paro_case *c, paro_pool *pool,
+                             double *expected[PARO_MAX_ARGS])
+{
+    double *made[PARO_MAX_ARGS] = {NULL};
+    paro_status status = PARO_STATUS_OK;
+    for (size_t arg = 0; arg < paro_family_n_args(c->problem->family); arg++) {
+        if (!is_result(c, arg))
+            continue;
+        size_t n_bytes = (size_t)c->info[arg].n * sizeof(double);
+        made[arg] = malloc(n_bytes);
+        if (made[arg] == NULL) {
+            status = paro_fail_memory(err, n_bytes, "the reference");
+            goto done;
+        }
+    }
+    status = c->problem->family->reference(err, c, pool, made);
+    if (status != PARO_STATUS_OK)
+        goto done;
+    for (size_t arg = 0; arg < PARO_MAX_ARGS; arg++) {
+        expected[arg] = made[arg];
+        made[arg] = NULL;
+    }
+done:
+    paro_case_expect_release(made);
+    return status;
+}
+
+void paro_case_expect_release(double *expected[PARO_MAX_ARGS])
+{
+    for (size_t arg = 0; arg < PARO_MAX_ARGS; arg++) {
+        free(expected[arg]);
+        expected[arg] = NULL;
+    }
+}
+
+paro_status paro_case_compare(paro_error *err, const paro_case *c, double *const *expected,
+                              void *const *results, double *error)
 {
     const size_t n_args = paro_family_n_args(c->problem->family);
-    double *expected[PARO_MAX_ARGS] = {NULL}, worst = 0;
+    double worst = 0;
     paro_status status = PARO_STATUS_OK;
     for (size_t arg = 0; arg < n_args && status == PARO_STATUS_OK; arg++)
         if (is_buffer(c, arg) && results[arg] != NULL)
             status = check_untouched(err, c, arg, results[arg]);
-    for (size_t arg = 0; arg < n_args && status == PARO_STATUS_OK; arg++) {
-        if (!is_result(c, arg))
-            continue;
-        size_t n_bytes = (size_t)c->info[arg].n * sizeof(double);
-        expected[arg] = malloc(n_bytes);
-        if (expected[arg] == NULL)
-            status = paro_fail_memory(err, n_bytes, "the reference");
-    }
-    if (status == PARO_STATUS_OK)
-        status = c->problem->family->reference(err, c, pool, expected);
     for (size_t arg = 0; arg < n_args && status == PARO_STATUS_OK; arg++) {
         if (!is_result(c, arg))
             continue;
@@ -228,7 +253,16 @@ paro_status paro_case_check(paro_error *err, const paro_case *c, void *const *re
     }
     if (status == PARO_STATUS_OK)
         *error = worst;
-    for (size_t arg = 0; arg < n_args; arg++)
-        free(expected[arg]);
+    return status;
+}
+
+paro_status paro_case_check(paro_error *err, const paro_case *c, void *const *results,
+                            paro_pool *pool, double *error)
+{
+    double *expected[PARO_MAX_ARGS] = {NULL};
+    paro_status status = paro_case_expect(err, c, pool, expected);
+    if (status == PARO_STATUS_OK)
+        status = paro_case_compare(err, c, expected, results, error);
+    paro_case_expect_release(expected);
     return status;
 }

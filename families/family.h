@@ -208,4 +208,12 @@ double paro_element_get(const void *data, paro_dtype dtype, uint64_t i);
 paro_status paro_case_check(paro_error *err, const paro_case *c, void *const *results,
                             paro_pool *pool, double *error);
 
+/* The two halves of it, for who judges many results by one reference: expected[arg] [n] is malloc'd
+ * for every output and inout (others NULL); release frees and clears. */
+paro_status paro_case_expect(paro_error *err, const paro_case *c, paro_pool *pool,
+                             double *expected[PARO_MAX_ARGS]);
+void paro_case_expect_release(double *expected[PARO_MAX_ARGS]);
+paro_status paro_case_compare(paro_error *err, const paro_case *c, double *const *expected,
+                              void *const *results, double *error);
+
 #endif

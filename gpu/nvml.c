@@ -7,7 +7,6 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "gpu/backend.h"
 
@@ -122,8 +121,7 @@ void paro_nvml_read(const paro_nvml *nvml, paro_nvml_state *out)
     nvml_process processes[NVML_MAX_PROCESSES];
     unsigned n = NVML_MAX_PROCESSES;
     if (nvml->processes != NULL && nvml->processes(nvml->handle, &n, processes) == 0)
-        for (unsigned i = 0; i < n; i++)
-            state.n_other_processes += processes[i].pid != (unsigned)getpid();
+        state.n_processes = n;
     *out = state;
 }
 

@@ -21,11 +21,11 @@ paro_status paro_nvml_new(paro_error *err, const paro_gpu *gpu, paro_nvml **out)
 void paro_nvml_free(paro_nvml *nvml);
 
 typedef struct paro_nvml_state {
-    uint32_t sm_clock_mhz;      /* now; 0: unknown */
-    uint32_t max_sm_clock_mhz;  /* 0: unknown */
-    uint64_t reasons;           /* why clocks are low now: NVML's bits */
-    bool is_throttled;          /* one of them is a power, thermal or hardware slowdown */
-    uint32_t n_other_processes; /* that compute on the device */
+    uint32_t sm_clock_mhz;     /* now; 0: unknown */
+    uint32_t max_sm_clock_mhz; /* 0: unknown */
+    uint64_t reasons;          /* why clocks are low now: NVML's bits */
+    bool is_throttled;         /* one of them is a power, thermal or hardware slowdown */
+    uint32_t n_processes;      /* that compute on the device, this one included */
 } paro_nvml_state;
 
 /* What cannot be read is 0. */

@@ -23,6 +23,8 @@ struct paro_trial {
     paro_plan plan;
     paro_case data;
     bool has_data;
+    double *expected[PARO_MAX_ARGS]; /* made by the first check */
+    bool has_expected;
     size_t n_args;
     paro_gpu_ptr buffers[PARO_MAX_ARGS]; /* set 0 */
     size_t capacities[PARO_MAX_ARGS];    /* of `buffers`, guards included */
@@ -114,6 +116,7 @@ void paro_trial_free(paro_trial *t)
     for (size_t i = 0; i < t->n_args; i++)
         paro_gpu_release(t->gpu, t->buffers[i]);
     paro_gpu_stream_free(t->stream);
+    paro_case_expect_release(t->expected);
     if (t->has_data)
         paro_case_release(&t->data);
     free(t);
@@ -211,23 +214,46 @@ static paro_status poison(paro_error *err, paro_trial *t)
     return paro_gpu_stream_wait(err, t->stream);
 }
 
-static paro_status check_guard(paro_error *err, const paro_trial *t, size_t i,
-                               const unsigned char *guard)
+/* Outputs and inouts with what lies behind them, for paro_case_compare. */
+static paro_status download(paro_error *err, paro_trial *t, void *results[PARO_MAX_ARGS])
 {
-    for (size_t j = 0; j < PARO_CASE_GUARD_BYTES; j++)
-        if (guard[j] != 0xFF)
-            return paro_fail(err, PARO_STATUS_FORMAT,
-                             "%s: a kernel wrote behind argument %s: byte %zu after its end",
-                             t->problem.family->name, t->problem.family->args[i].name, j);
+    const paro_family *family = t->problem.family;
+    for (size_t i = 0; i < t->n_args; i++) {
+        paro_arg_role role = family->args[i].role;
+        if (!is_buffer(t, i))
+            continue;
+        size_t n_bytes = arg_bytes(&t->data.info[i]);
+        paro_status status = PARO_STATUS_OK;
+        if (role == PARO_ARG_OUTPUT || role == PARO_ARG_INOUT) {
+            results[i] = malloc(n_bytes + PARO_CASE_GUARD_BYTES);
+            if (results[i] == NULL)
+                return paro_fail_memory(err, n_bytes, "results");
+            status = paro_gpu_download(err, t->gpu, results[i], t->buffers[i],
+                                       n_bytes + PARO_CASE_GUARD_BYTES);
+        } else if (role == PARO_ARG_SCRATCH) {
+            unsigned char guard[PARO_CASE_GUARD_BYTES];
+            status = paro_gpu_download(err, t->gpu, guard, t->buffers[i] + n_bytes, sizeof guard);
+            for (size_t j = 0; status == PARO_STATUS_OK && j < sizeof guard; j++)
+                if (guard[j] != 0xFF)
+                    status = paro_fail(err, PARO_STATUS_FORMAT,
+                                       "%s: %s: expected %zu bytes, found byte %zu behind its end "
+                                       "written",
+                                       family->name, family->args[i].name, n_bytes, j);
+        }
+        if (status != PARO_STATUS_OK)
+            return status;
+    }
     return PARO_STATUS_OK;
 }
 
 paro_status paro_trial_check(paro_error *err, paro_trial *t, double *error)
 {
-    const paro_family *family = t->problem.family;
     void *results[PARO_MAX_ARGS] = {NULL};
     paro_gpu_value values[PARO_MAX_ARGS];
-    paro_status status = poison(err, t);
+    paro_status status = paro_trial_expect(err, t);
+    if (status != PARO_STATUS_OK)
+        goto done;
+    status = poison(err, t);
     if (status != PARO_STATUS_OK)
         goto done;
     set_values(t, 0, values);
@@ -237,34 +263,21 @@ paro_status paro_trial_check(paro_error *err, paro_trial *t, double *error)
     status = paro_gpu_stream_wait(err, t->stream);
     if (status != PARO_STATUS_OK)
         goto done;
-    for (size_t i = 0; i < t->n_args; i++) {
-        paro_arg_role role = family->args[i].role;
-        if (!is_buffer(t, i))
-            continue;
-        size_t n_bytes = arg_bytes(&t->data.info[i]);
-        if (role == PARO_ARG_OUTPUT || role == PARO_ARG_INOUT) {
-            results[i] = malloc(n_bytes + PARO_CASE_GUARD_BYTES);
-            if (results[i] == NULL) {
-                status = paro_fail_memory(err, n_bytes, "results");
-                goto done;
-            }
-            status = paro_gpu_download(err, t->gpu, results[i], t->buffers[i],
-                                       n_bytes + PARO_CASE_GUARD_BYTES);
-            if (status == PARO_STATUS_OK)
-                status = check_guard(err, t, i, (unsigned char *)results[i] + n_bytes);
-        } else if (role == PARO_ARG_SCRATCH) {
-            unsigned char guard[PARO_CASE_GUARD_BYTES];
-            status = paro_gpu_download(err, t->gpu, guard, t->buffers[i] + n_bytes, sizeof guard);
-            if (status == PARO_STATUS_OK)
-                status = check_guard(err, t, i, guard);
-        }
-        if (status != PARO_STATUS_OK)
-            goto done;
-    }
-    status = paro_case_check(err, &t->data, results, t->pool, error);
+    status = download(err, t, results);
+    if (status == PARO_STATUS_OK)
+        status = paro_case_compare(err, &t->data, t->expected, results, error);
 done:
     for (size_t i = 0; i < PARO_MAX_ARGS; i++)
         free(results[i]);
+    return status;
+}
+
+paro_status paro_trial_expect(paro_error *err, paro_trial *t)
+{
+    if (t->has_expected)
+        return PARO_STATUS_OK;
+    paro_status status = paro_case_expect(err, &t->data, t->pool, t->expected);
+    t->has_expected = status == PARO_STATUS_OK;
     return status;
 }
 

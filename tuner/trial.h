@@ -33,6 +33,9 @@ paro_status paro_trial_set_config(paro_error *err, paro_trial *trial,
 /* Loads the config's code and checks its parameters against the plan. */
 paro_status paro_trial_load(paro_error *err, paro_trial *trial, const paro_gpu_image *image);
 
+/* Computes the reference now, not in the first check. */
+paro_status paro_trial_expect(paro_error *err, paro_trial *trial);
+
 /* Poisons outputs, scratch and what lies behind every buffer, launches, waits, compares with the
  * reference. *error as in paro_case_check. PARO_STATUS_FORMAT says what was wrong: a value, or
  * bytes behind a buffer that a kernel wrote. */
