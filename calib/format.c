@@ -332,7 +332,7 @@ static paro_status check_plan(paro_error *err, const paro_format_row *format, co
     return PARO_STATUS_OK;
 }
 
-paro_status paro_plan_check(paro_error *err, const paro_plan *plan, paro_format format)
+paro_status paro_format_check_plan(paro_error *err, const paro_plan *plan, paro_format format)
 {
     const paro_format_row *row = paro_format_get(format);
     if (row == NULL)

@@ -29,7 +29,7 @@ paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, co
         options = &defaults;
     const paro_format_row *format = paro_format_get(options->format);
     paro_tensor_set *tensors = NULL;
-    paro_status status = paro_plan_check(err, plan, options->format);
+    paro_status status = paro_format_check_plan(err, plan, options->format);
     if (status == PARO_STATUS_OK)
         status = paro_tensor_set_new(err, model->tensors, &tensors);
     if (status != PARO_STATUS_OK)

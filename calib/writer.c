@@ -220,7 +220,7 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
     paro_staging staging = {.lock_fd = -1};
     paro_quantize_result measured = {0};
     const paro_format_row *format = paro_format_get(options->format);
-    paro_status status = paro_plan_check(err, plan, options->format);
+    paro_status status = paro_format_check_plan(err, plan, options->format);
     if (status == PARO_STATUS_OK)
         status = check_source(err, model, out_dir);
     if (status == PARO_STATUS_OK && options->overwrite)

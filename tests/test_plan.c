@@ -119,15 +119,15 @@ static void test_check(void **state)
     paro_model *model = open_model(demo);
     const rule_row three[] = {{"*", "rtn", 3, 128}}, four[] = {{"*", "rtn", 4, 32}};
     assert_ok(resolve(&err, model, three, 1, &plan));
-    assert_ok(paro_plan_check(&err, plan, PARO_FORMAT_PSEUDO));
-    assert_fails(paro_plan_check(&err, plan, PARO_FORMAT_AWQ), PARO_STATUS_INVALID_ARGUMENT,
+    assert_ok(paro_format_check_plan(&err, plan, PARO_FORMAT_PSEUDO));
+    assert_fails(paro_format_check_plan(&err, plan, PARO_FORMAT_AWQ), PARO_STATUS_INVALID_ARGUMENT,
                  "q_proj");
-    assert_fails(paro_plan_check(&err, plan, PARO_FORMAT_PAROQUANT), PARO_STATUS_INVALID_ARGUMENT,
+    assert_fails(paro_format_check_plan(&err, plan, PARO_FORMAT_PAROQUANT), PARO_STATUS_INVALID_ARGUMENT,
                  "4 bits");
     paro_plan_free(plan);
     assert_ok(resolve(&err, model, four, 1, &plan));
-    assert_ok(paro_plan_check(&err, plan, PARO_FORMAT_AWQ));
-    assert_fails(paro_plan_check(&err, plan, PARO_FORMAT_PAROQUANT), PARO_STATUS_INVALID_ARGUMENT,
+    assert_ok(paro_format_check_plan(&err, plan, PARO_FORMAT_AWQ));
+    assert_fails(paro_format_check_plan(&err, plan, PARO_FORMAT_PAROQUANT), PARO_STATUS_INVALID_ARGUMENT,
                  "32");
     paro_plan_free(plan);
     paro_model_free(model);

@@ -81,7 +81,7 @@ paro_status paro_format_parse(paro_error *err, const char *name, paro_format *ou
 
 /* Whether `format` can store the plan, by the rules of paro_quantize: PARO_STATUS_INVALID_ARGUMENT
  * names the linear and says what would do. */
-paro_status paro_plan_check(paro_error *err, const paro_plan *plan, paro_format format);
+paro_status paro_format_check_plan(paro_error *err, const paro_plan *plan, paro_format format);
 
 typedef struct paro_quantize_options {
     paro_format format;
