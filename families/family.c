@@ -8,14 +8,20 @@
 #include <string.h>
 
 #include "base/nearest.h"
+#include "families/attention.h"
+#include "families/embed.h"
+#include "families/norm.h"
 #include "families/read.h"
+#include "families/rope.h"
 #include "families/rotate.h"
+#include "families/sample.h"
+#include "families/swiglu.h"
 
 /* One line for each; its header is families/NAME.h. NULL ends the table. */
 static const paro_family *const families[] = {
-    &paro_family_rotate,
-    &paro_family_read,
-    NULL,
+    &paro_family_rotate,    &paro_family_norm,   &paro_family_rope,
+    &paro_family_attention, &paro_family_swiglu, &paro_family_embed,
+    &paro_family_sample,    &paro_family_read,   NULL,
 };
 
 const paro_family *paro_family_get(size_t n)
