@@ -73,6 +73,11 @@ paro_status paro_cache_get_winner(paro_error *err, paro_cache *cache, const char
                                   const char *device_class, const char *template_hash,
                                   const char *layout, paro_arena *arena, paro_cache_winner *out);
 
+/* Reads between the two see one moment of the files and take their locks once; they may nest, and
+ * nothing is put between them. Other processes' writes wait meanwhile: keep it short. */
+paro_status paro_cache_read_begin(paro_error *err, paro_cache *cache);
+void paro_cache_read_end(paro_cache *cache);
+
 /* Iteration, as paro_cache_each_winner: fn returns false to stop. Filters may be NULL (family: the
  * text before
  * ":"). Rows are valid during the call. */
@@ -103,6 +108,21 @@ paro_status paro_cache_lookup(paro_error *err, paro_cache *cache, const paro_pro
                               const paro_arch *arch, const paro_device_info *device,
                               const char *template_hash, const char *layout, paro_arena *arena,
                               paro_lookup *out);
+
+/* Many at once, in one transaction; faster, and out [n] is from one moment. Where one fails, none
+ * is written. */
+typedef struct paro_lookup_request {
+    const paro_problem *problem;
+    const char *template_hash;
+    const char *layout; /* NULL: any */
+    /* For machines that cannot compile: the best that has a kernel here; NOT_FOUND where nothing
+     * has. */
+    bool only_compiled;
+} paro_lookup_request;
+paro_status paro_cache_lookup_all(paro_error *err, paro_cache *cache,
+                                  const paro_lookup_request *requests, size_t n,
+                                  const paro_arch *arch, const paro_device_info *device,
+                                  paro_arena *arena, paro_lookup *out);
 
 /* The layout for one weight whose problems (one for every bucket) are given: the one whose winners'
  * times sum to the least, buckets weighed alike; the default's where nothing is known. */
