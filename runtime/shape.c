@@ -124,6 +124,12 @@ static paro_linear_shape *slot_shape(paro_layer_shape *layer, paro_slot slot)
     return &layer->down;
 }
 
+/* Channel scales without rounds are, for the kernels, a round in which no channel has a partner. */
+static uint32_t kernel_rounds(uint32_t krot, bool has_channel_scales)
+{
+    return krot == 0 && has_channel_scales ? 1 : krot;
+}
+
 static paro_linear_shape linear_shape(const paro_linear *linear)
 {
     const bool quantised = linear->kind == PARO_LINEAR_KIND_W4;
@@ -132,7 +138,7 @@ static paro_linear_shape linear_shape(const paro_linear *linear)
         .k = linear->n_in,
         .quantised = quantised,
         .group_size = quantised ? linear->group_size : 0,
-        .krot = quantised ? linear->krot : 0,
+        .krot = quantised ? kernel_rounds(linear->krot, linear->channel_scales != NULL) : 0,
         .bias = linear->bias != NULL,
     };
 }
@@ -168,7 +174,8 @@ paro_status paro_shape_of_config(paro_error *err, const paro_config *config,
             paro_slot_sizes(config, (paro_slot)slot, &linear->k, &linear->n, &linear->bias);
             linear->quantised = quantised;
             linear->group_size = quantised ? config->group_size : 0;
-            linear->krot = config->quant_method == PARO_QUANT_METHOD_PAROQUANT ? config->krot : 0;
+            if (config->quant_method == PARO_QUANT_METHOD_PAROQUANT)
+                linear->krot = kernel_rounds(config->krot, true);
         }
     *out = shape;
     return PARO_STATUS_OK;
