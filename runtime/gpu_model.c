@@ -138,17 +138,15 @@ static paro_status find_bucket(paro_error *err, paro_gpu_model *device, uint32_t
             break;
         if (device->lacks_bucket[n] && n > 0)
             continue;
-        paro_status status =
-            make_bucket(&reason, device, paro_bucket_get(n), &device->buckets[n]);
+        paro_status status = make_bucket(&reason, device, paro_bucket_get(n), &device->buckets[n]);
         device->has_bucket[n] = status == PARO_STATUS_OK;
         if (status == PARO_STATUS_OK)
             break;
         if (status != PARO_STATUS_UNSUPPORTED || n == 0)
             return paro_fail(err, status, "%s", reason.message);
         device->lacks_bucket[n] = true;
-        paro_log(device->observer, PARO_LOG_LEVEL_WARNING,
-                 "reads %u tokens at a time, not %u: %s", paro_bucket_get(n - 1),
-                 paro_bucket_get(n), reason.message);
+        paro_log(device->observer, PARO_LOG_LEVEL_WARNING, "reads %u tokens at a time, not %u: %s",
+                 paro_bucket_get(n - 1), paro_bucket_get(n), reason.message);
     }
     *out = &device->buckets[n];
     return PARO_STATUS_OK;
@@ -171,8 +169,7 @@ static paro_status upload_norm(paro_error *err, paro_gpu_model *device, const pa
 {
     if (tensor == NULL)
         return PARO_STATUS_OK;
-    paro_status status =
-        paro_gpu_model_alloc(err, device, tensor->n_values * sizeof(float), out);
+    paro_status status = paro_gpu_model_alloc(err, device, tensor->n_values * sizeof(float), out);
     if (status == PARO_STATUS_OK)
         status = paro_gpu_upload_tensor(err, device, tensor, PARO_DTYPE_F32, *out);
     return status;
@@ -195,8 +192,8 @@ static paro_status load_packers(paro_error *err, paro_gpu_model *device,
         if (!paro_model_problem(&device->shape, layer, step, 1, &problem) ||
             !is_quantised(&problem))
             continue;
-        status = paro_gpu_pack_problem(err, &problem, device->blocks[layer].linears[step].layout,
-                                       &requests[n_requests].problem);
+        status = paro_pack_problem(err, &problem, device->blocks[layer].linears[step].layout,
+                                   &requests[n_requests].problem);
         places[n_requests++] = i;
     }
     if (status == PARO_STATUS_OK)
@@ -233,9 +230,8 @@ static paro_status upload_block(paro_error *err, paro_gpu_model *device, paro_gp
         for (size_t k = 0; k < step->n_slots && status == PARO_STATUS_OK; k++)
             status = paro_linear_prepare(err, parts[k]);
         if (status == PARO_STATUS_OK)
-            status =
-                paro_gpu_linear_upload(err, device, stream, parts, step->n_slots, kernel,
-                                       packers[i], &block->linears[step->step]);
+            status = paro_gpu_linear_upload(err, device, stream, parts, step->n_slots, kernel,
+                                            packers[i], &block->linears[step->step]);
         for (size_t k = 0; k < step->n_slots; k++)
             paro_linear_release(parts[k]); /* the CPU's tables */
     }
@@ -253,8 +249,7 @@ static paro_status upload_outside(paro_error *err, paro_gpu_model *device, paro_
         status = paro_gpu_model_alloc(
             err, device, model->embedding->n_values * paro_dtype_bytes(dtype), &device->embedding);
     if (status == PARO_STATUS_OK)
-        status =
-            paro_gpu_upload_tensor(err, device, model->embedding, dtype, device->embedding);
+        status = paro_gpu_upload_tensor(err, device, model->embedding, dtype, device->embedding);
     if (status == PARO_STATUS_OK)
         status = paro_linear_prepare(err, model->head);
     if (status == PARO_STATUS_OK)
@@ -299,7 +294,16 @@ static paro_status choose_shape(paro_error *err, paro_gpu_model *device)
         paro_log(device->observer, PARO_LOG_LEVEL_INFO,
                  "%s: computes in bf16, because %s is beyond what f16 holds", device->model->dir,
                  which->name);
-    return paro_shape_of_model(err, device->model, dtype, &device->arena, &device->shape);
+    paro_status status =
+        paro_shape_of_model(err, device->model, dtype, &device->arena, &device->shape);
+    /* Only this says why there is no kernel for a step. */
+    const uint32_t one = paro_bucket_get(0);
+    paro_problem *problems = NULL;
+    size_t n_problems = 0;
+    if (status == PARO_STATUS_OK)
+        status = paro_model_problems(err, &device->shape, &one, 1, &problems, &n_problems);
+    free(problems);
+    return status;
 }
 
 paro_status paro_gpu_model_new(paro_error *err, const paro_model *model, paro_gpu *gpu,

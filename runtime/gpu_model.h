@@ -45,7 +45,7 @@ enum { PARO_GPU_MAX_BUCKETS = 16 };
 
 typedef struct paro_gpu_model {
     const paro_model *model;
-    paro_gpu *gpu;        /* owned */
+    paro_gpu *gpu;         /* owned */
     paro_kernels *kernels; /* owned */
     const paro_observer *observer;
     paro_arena arena;

@@ -45,9 +45,9 @@ typedef struct gpu_session {
     uint64_t sizes[BUFFER_COUNT];
     paro_gpu_ptr buffers[BUFFER_COUNT];
     uint32_t capacity;
-    paro_gpu_ptr *keys;   /* [n_layers] of dtype [n_kv_heads][capacity][head_dim] */
-    paro_gpu_ptr *values; /* likewise */
-    paro_gpu_ptr cossin;  /* f32 [capacity][head_dim / 2][2] */
+    paro_gpu_ptr *keys;    /* [n_layers] of dtype [n_kv_heads][capacity][head_dim] */
+    paro_gpu_ptr *values;  /* likewise */
+    paro_gpu_ptr cossin;   /* f32 [capacity][head_dim / 2][2] */
     paro_gpu_graph *graph; /* one token, to its logits and the likeliest; NULL: not recorded */
     uint32_t n_chunk;      /* tokens of the chunk just read */
     bool has_logits;       /* the last row's are in BUFFER_LOGITS, and BUFFER_BEST is set */
@@ -159,8 +159,8 @@ static paro_status reserve_cache(paro_error *err, gpu_session *s, uint32_t n_tok
     const size_t n_layers = shape->n_layers, n_arrays = 2 * n_layers + 1;
     /* Every layer has one capacity: new memory replaces the old only when all is there. */
     paro_gpu_ptr *grown = calloc(n_arrays, sizeof *grown);
-    paro_status status = grown == NULL ? paro_fail_memory(err, n_arrays * sizeof *grown, "caches")
-                                       : PARO_STATUS_OK;
+    paro_status status =
+        grown == NULL ? paro_fail_memory(err, n_arrays * sizeof *grown, "caches") : PARO_STATUS_OK;
     for (size_t i = 0; i < 2 * n_layers && status == PARO_STATUS_OK; i++) {
         status = paro_gpu_alloc(err, gpu, (size_t)(shape->n_kv_heads * capacity * row), &grown[i]);
         const paro_gpu_ptr from = i < n_layers ? s->keys[i] : s->values[i - n_layers];
@@ -371,9 +371,9 @@ static paro_status upload_control(paro_error *err, gpu_session *s, const int32_t
         paro_gpu_upload_async(err, s->device->gpu, s->stream, s->buffers[BUFFER_CONTROL],
                               &s->front.n_tokens, sizeof s->front.n_tokens);
     if (status == PARO_STATUS_OK)
-        status = paro_gpu_upload_async(err, s->device->gpu, s->stream,
-                                       s->buffers[BUFFER_CONTROL] + IDS_AT, tokens,
-                                       m * sizeof *tokens);
+        status =
+            paro_gpu_upload_async(err, s->device->gpu, s->stream,
+                                  s->buffers[BUFFER_CONTROL] + IDS_AT, tokens, m * sizeof *tokens);
     return status;
 }
 

@@ -4,8 +4,6 @@
  */
 #include "runtime/gpu_weights.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,8 +123,8 @@ static paro_status alloc_arg(paro_error *err, paro_gpu_model *device, const paro
 
 /* Parts that have no bias where others have: zeros. */
 static paro_status upload_bias(paro_error *err, paro_gpu_model *device, paro_gpu_stream *stream,
-                               paro_linear *const *parts, size_t n_parts,
-                               const paro_kernel *kernel, paro_gpu_linear *linear)
+                               paro_linear *const *parts, size_t n_parts, const paro_kernel *kernel,
+                               paro_gpu_linear *linear)
 {
     const paro_arg_info info = wanted(kernel, "bias");
     const size_t bytes = paro_dtype_bytes(info.dtype);
@@ -195,20 +193,6 @@ static paro_status upload_dense(paro_error *err, paro_gpu_model *device, paro_li
 /* ---- INT4 ---------------------------------------------------------------------------------------
  */
 
-paro_status paro_gpu_pack_problem(paro_error *err, const paro_problem *linear, const char *layout,
-                                  paro_problem *out)
-{
-    char text[PARO_PROBLEM_TEXT_BYTES], parts[PARO_PROBLEM_MAX_PARTS * 12] = "";
-    for (size_t i = 0, at = 0; i < linear->n_parts; i++)
-        at += (size_t)snprintf(parts + at, sizeof parts - at, "%s%u", i == 0 ? "" : "+",
-                               linear->parts[i]);
-    snprintf(text, sizeof text,
-             "pack_w4:n=%" PRId64 ",k=%" PRId64 ",group=%" PRId64 ",parts=%s,layout=%s",
-             paro_problem_get(linear, "n"), paro_problem_get(linear, "k"),
-             paro_problem_get(linear, "group"), parts, layout);
-    return paro_problem_parse(err, text, out);
-}
-
 /* The checkpoint's tensor of one kind, part after part, in memory that the caller releases. */
 static paro_status upload_parts(paro_error *err, paro_gpu_model *device, paro_linear *const *parts,
                                 size_t n_parts, size_t kind, paro_gpu_ptr *out)
@@ -239,8 +223,8 @@ static paro_status upload_parts(paro_error *err, paro_gpu_model *device, paro_li
 /* Packs: the family's inputs are qweight, qzeros and scales, its outputs codes, zeros and scales,
  * both in this order. */
 static paro_status upload_packed(paro_error *err, paro_gpu_model *device, paro_gpu_stream *stream,
-                                 paro_linear *const *parts, size_t n_parts,
-                                 const paro_kernel *pack, paro_gpu_linear *linear)
+                                 paro_linear *const *parts, size_t n_parts, const paro_kernel *pack,
+                                 paro_gpu_linear *linear)
 {
     static const char *const names[3] = {"codes", "zeros", "scales"};
     const paro_family *family = pack->problem.family;
@@ -345,10 +329,10 @@ static paro_status upload_rotations(paro_error *err, paro_gpu_model *device,
     return status;
 }
 
-paro_status paro_gpu_linear_upload(paro_error *err, paro_gpu_model *device,
-                                   paro_gpu_stream *stream, paro_linear *const *parts,
-                                   size_t n_parts, const paro_kernel *kernel,
-                                   const paro_kernel *pack, paro_gpu_linear *out)
+paro_status paro_gpu_linear_upload(paro_error *err, paro_gpu_model *device, paro_gpu_stream *stream,
+                                   paro_linear *const *parts, size_t n_parts,
+                                   const paro_kernel *kernel, const paro_kernel *pack,
+                                   paro_gpu_linear *out)
 {
     paro_gpu_linear linear = {.layout = pack == NULL ? NULL : kernel->layout};
     paro_status status = PARO_STATUS_OK;

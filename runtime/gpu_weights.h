@@ -15,15 +15,11 @@ paro_status paro_gpu_model_alloc(paro_error *err, paro_gpu_model *device, uint64
 paro_status paro_gpu_upload_tensor(paro_error *err, paro_gpu_model *device,
                                    const paro_tensor *tensor, paro_dtype dtype, paro_gpu_ptr to);
 
-/* The problem that packs the weight of a linear_w4 problem. */
-paro_status paro_gpu_pack_problem(paro_error *err, const paro_problem *linear, const char *layout,
-                                  paro_problem *out);
-
 /* One weight of the parts, in their order, for `kernel` (any bucket's, of the layout). `pack` packs
  * quantised ones; NULL for others. */
-paro_status paro_gpu_linear_upload(paro_error *err, paro_gpu_model *device,
-                                   paro_gpu_stream *stream, paro_linear *const *parts,
-                                   size_t n_parts, const paro_kernel *kernel,
-                                   const paro_kernel *pack, paro_gpu_linear *out);
+paro_status paro_gpu_linear_upload(paro_error *err, paro_gpu_model *device, paro_gpu_stream *stream,
+                                   paro_linear *const *parts, size_t n_parts,
+                                   const paro_kernel *kernel, const paro_kernel *pack,
+                                   paro_gpu_linear *out);
 
 #endif

@@ -217,8 +217,8 @@ static paro_status find_target(paro_error *err, paro_kernel_world *world, const 
                                paro_kernel_code *code, bool *found)
 {
     paro_cache_kernel row;
-    paro_status status = paro_cache_find_kernel(err, world->cache, code->source_hash, target,
-                                                &code->arena, &row);
+    paro_status status =
+        paro_cache_find_kernel(err, world->cache, code->source_hash, target, &code->arena, &row);
     if (status == PARO_STATUS_OK)
         *found = take_row(&row, target, code);
     return status == PARO_STATUS_NOT_FOUND ? PARO_STATUS_OK : status;
@@ -326,8 +326,8 @@ static paro_status keep_default(paro_error *err, paro_kernel_world *world,
     paro_kernel_config_print(family, config, chosen);
     paro_cache_winner winner = {.problem = text,
                                 .device_class = world->arch.name,
-                                .layout = family->layout == NULL ? ""
-                                                                 : family->layout(problem, config),
+                                .layout =
+                                    family->layout == NULL ? "" : family->layout(problem, config),
                                 .config = chosen,
                                 .clock = "",
                                 .device = "",

@@ -17,11 +17,11 @@ enum { PARO_KERNEL_TARGET_BYTES = 32 };
 typedef struct paro_kernel_world {
     paro_gpu *gpu;
     paro_kernels_options options;
-    paro_arch arch;      /* whose kernels run on the device */
-    bool needs_ptx;      /* the device is newer than every arch: only PTX runs there */
-    bool is_emulated;    /* code is the source */
-    paro_cache *cache;   /* NULL: none */
-    paro_nvrtc *nvrtc;   /* NULL: not loaded (yet) */
+    paro_arch arch;         /* whose kernels run on the device */
+    bool needs_ptx;         /* the device is newer than every arch: only PTX runs there */
+    bool is_emulated;       /* code is the source */
+    paro_cache *cache;      /* NULL: none */
+    paro_nvrtc *nvrtc;      /* NULL: not loaded (yet) */
     paro_error nvrtc_error; /* why there is none, once it was looked for */
     bool looked_for_nvrtc;
     size_t n_compiled;

@@ -210,12 +210,11 @@ static paro_status check_job(paro_error *err, const job *j, paro_kernel *out)
     const paro_family *family = j->problem.family;
     paro_plan plan;
     family->plan(&j->problem, &j->config, &plan);
-    paro_kernel kernel = {.problem = j->problem,
-                          .config = j->config,
-                          .grade = j->grade,
-                          .layout = family->layout == NULL
-                                        ? ""
-                                        : family->layout(&j->problem, &j->config)};
+    paro_kernel kernel = {
+        .problem = j->problem,
+        .config = j->config,
+        .grade = j->grade,
+        .layout = family->layout == NULL ? "" : family->layout(&j->problem, &j->config)};
     for (size_t i = 0; i < paro_family_n_args(family); i++) {
         paro_arg_info info;
         if (family->args[i].role != PARO_ARG_SCRATCH)
@@ -347,8 +346,8 @@ static bool is_wanted(const job *jobs, size_t n_jobs, const paro_kernel_request 
     return false;
 }
 
-static paro_status load(paro_error *err, paro_kernels *kernels,
-                        const paro_kernel_request *requests, size_t n_requests)
+static paro_status load(paro_error *err, paro_kernels *kernels, const paro_kernel_request *requests,
+                        size_t n_requests)
 {
     const paro_kernels_options *options = &kernels->world.options;
     size_t n_jobs = 0;
@@ -403,9 +402,9 @@ static paro_status choose_layout(paro_error *err, paro_kernels *kernels,
     if (world->cache != NULL) {
         status = paro_template_hash(err, problems[0].family, template_hash);
         if (status == PARO_STATUS_OK)
-            status = paro_cache_choose_layout(err, world->cache, problems, n_problems, &world->arch,
-                                              paro_gpu_info(world->gpu), template_hash, &arena,
-                                              &name);
+            status =
+                paro_cache_choose_layout(err, world->cache, problems, n_problems, &world->arch,
+                                         paro_gpu_info(world->gpu), template_hash, &arena, &name);
     }
     paro_kernel_config config;
     if (status == PARO_STATUS_OK && name == NULL)

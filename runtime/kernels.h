@@ -56,7 +56,7 @@ paro_status paro_kernels_layout(paro_error *err, paro_kernels *kernels,
 
 typedef struct paro_kernel_request {
     paro_problem problem;
-    const char *layout; /* NULL: any */
+    const char *layout;        /* NULL: any */
     const paro_kernel *kernel; /* the answer */
 } paro_kernel_request;
 
