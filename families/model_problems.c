@@ -12,7 +12,8 @@
 /* A problem in the making. */
 typedef struct draft {
     paro_problem problem;
-    const char *unknown; /* a key its family lacks */
+    const char *unknown; /* a key its family lacks, */
+    const char *word;    /* or a word that this key does not take */
 } draft;
 
 static paro_status begin(paro_error *err, const char *family, draft *d)
@@ -51,6 +52,7 @@ static void set_word(draft *d, const char *key, const char *word)
                     return;
                 }
     d->unknown = key;
+    d->word = word;
 }
 
 /* What a shape says is not trusted: it may come from a stranger's config.json. */
@@ -59,8 +61,9 @@ static paro_status finish(paro_error *err, draft *d, paro_problem *out)
     const paro_problem_key *keys = d->problem.family->keys;
     if (d->unknown != NULL)
         return paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                         "a model's problems: expected family %s to have a key \"%s\"",
-                         d->problem.family->name, d->unknown);
+                         "a model's problems: there are no kernels of %s with %s%s%s",
+                         d->problem.family->name, d->unknown, d->word != NULL ? "=" : "",
+                         d->word != NULL ? d->word : "");
     for (size_t i = 0; keys[i].name != NULL; i++) {
         int64_t value = d->problem.values[i];
         if (keys[i].kind == PARO_KEY_INTEGER && (value < keys[i].min || value > keys[i].max))
