@@ -135,7 +135,7 @@ paro_status paro_cache_choose_layout(paro_error *err, paro_cache *cache,
 /* ---- whole files ----------------------------------------------------------------------------- */
 
 /* Removes winners of templates that are not today's (hashes [n]), kernels no winner names, and
- * damaged rows; timings stay unless all_timings. */
+ * damaged rows; timings of other templates too where all_timings is set. The file then shrinks. */
 paro_status paro_cache_prune(paro_error *err, paro_cache *cache,
                              const char (*template_hashes)[PARO_SHA256_HEX_BYTES], size_t n,
                              bool all_timings, uint64_t *n_removed);

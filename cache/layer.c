@@ -124,6 +124,9 @@ static bool sql_insert(paro_buffer *sql, paro_cache_table_id id)
 static bool sql_text(paro_buffer *sql, const paro_cache_layer *layer, paro_cache_statement_id id)
 {
     switch (id) {
+    case PARO_CACHE_WINNER_OF_KEY:
+        return sql_select(sql, layer, PARO_CACHE_WINNERS,
+                          "problem=?1 AND device_class=?2 AND template_hash=?3 AND layout=?4");
     case PARO_CACHE_WINNERS_OF_CLASS:
         return sql_select(sql, layer, PARO_CACHE_WINNERS,
                           "problem=?1 AND device_class=?2 AND template_hash=?3 ORDER BY layout");

@@ -28,6 +28,7 @@ typedef enum paro_cache_mode {
 } paro_cache_mode;
 
 typedef enum paro_cache_statement_id {
+    PARO_CACHE_WINNER_OF_KEY,      /* problem, device class, template, layout */
     PARO_CACHE_WINNERS_OF_CLASS,   /* problem, device class, template */
     PARO_CACHE_WINNERS_OF_PROBLEM, /* problem, template */
     PARO_CACHE_PROBLEMS_OF_CLASS,  /* device class, template: the problems' texts */
