@@ -3,8 +3,8 @@
 // What stands in front of a rendered source when it is compiled for the host, by the emulator
 // (device.c) and by libclang (codegen's check) alike: this text, then the source, as one C++17 file
 // (or with -include). Nothing else is needed: no CUDA header, no standard header. PARO_HOST is
-// defined here and chooses the host bodies of templates/lib. The emulator appends one
-// EMULATOR_KERNEL(name) for each __global__ function. Under clang, a __global__ function carries
+// defined here and chooses the host bodies of templates/lib. The emulator appends EMULATOR_MODULE and
+// one EMULATOR_KERNEL for each __global__ function. Under clang, a __global__ function carries
 // the attribute annotate("global").
 //
 // The structs are shared with emulator/run.h, which has them for C.
@@ -30,34 +30,39 @@ struct emulator_block {
     void *shared;
 };
 
+struct emulator_calls;
 struct emulator_thread {
     unsigned thread; // index in the block
     const emulator_block *block;
+    const emulator_calls *calls;
 };
 
-// What threads call in the emulator: run.c, collective.c, copies.c.
+// What a thread asks of the emulator: run.c, collective.c, copies.c.
 struct emulator_calls {
-    void (*block_barrier)();
-    void (*warp_barrier)();
-    void (*named_barrier)(unsigned id, unsigned n_threads);
-    void (*cluster_barrier)();
-    unsigned (*shuffle)(unsigned v, unsigned lane);
-    unsigned (*ballot)(bool predicate);
-    void (*mma_16x8x16)(int is_bf16, float *d, const unsigned *a, const unsigned *b);
-    void (*copy_async16)(void *shared, const void *global, bool valid);
-    void (*copy_async_commit)();
-    void (*copy_async_wait)(unsigned n_groups);
-    void (*barrier_init)(unsigned long long *barrier, unsigned count);
-    void (*barrier_arrive)(unsigned long long *barrier, unsigned bytes);
-    void (*barrier_wait)(unsigned long long *barrier, unsigned parity);
-    void (*bulk_load)(void *shared, const void *global, unsigned bytes,
+    void (*block_barrier)(const emulator_thread *);
+    void (*warp_barrier)(const emulator_thread *);
+    void (*named_barrier)(const emulator_thread *, unsigned id, unsigned n_threads);
+    void (*cluster_barrier)(const emulator_thread *);
+    unsigned (*shuffle)(const emulator_thread *, unsigned v, unsigned lane);
+    unsigned (*ballot)(const emulator_thread *, bool predicate);
+    void (*mma_16x8x16)(const emulator_thread *, int is_bf16, float *d, const unsigned *a,
+                        const unsigned *b);
+    void (*copy_async16)(const emulator_thread *, void *shared, const void *global, bool valid);
+    void (*copy_async_commit)(const emulator_thread *);
+    void (*copy_async_wait)(const emulator_thread *, unsigned n_groups);
+    void (*barrier_init)(const emulator_thread *, unsigned long long *barrier, unsigned count);
+    void (*barrier_arrive)(const emulator_thread *, unsigned long long *barrier, unsigned bytes);
+    void (*barrier_wait)(const emulator_thread *, unsigned long long *barrier, unsigned parity);
+    void (*bulk_load)(const emulator_thread *, void *shared, const void *global, unsigned bytes,
                       unsigned long long *barrier);
-    void *(*cluster_shared)(void *mine, unsigned rank);
+    void *(*cluster_shared)(const emulator_thread *, void *mine, unsigned rank);
 };
 
-// Set by the emulator: once after loading, and at every switch of threads.
-static const emulator_calls *emulator = nullptr;
+// The running thread: the emulator sets it at every switch. A thread stays on one thread of the host.
 static thread_local const emulator_thread *emulator_self = nullptr;
+
+// EMULATE(shuffle, v, lane): a call of the table.
+#define EMULATE(name, ...) (emulator_self->calls->name(emulator_self, ##__VA_ARGS__))
 
 inline float emulator_f32_from_f16(unsigned short bits)
 {
@@ -140,22 +145,17 @@ private:
     }
 };
 
-#define EMULATOR_KERNEL(name)                                                                      \
-    extern "C" __attribute__((visibility("default"))) unsigned emulator_size_##name(unsigned i)    \
+#define EMULATOR_EXPORT extern "C" __attribute__((visibility("default")))
+#define EMULATOR_KERNEL(name, max_threads)                                                         \
+    EMULATOR_EXPORT unsigned emulator_threads_##name() { return (unsigned)(max_threads); }         \
+    EMULATOR_EXPORT unsigned emulator_size_##name(unsigned i)                                      \
     {                                                                                              \
         using entry = emulator_entry<decltype(&name)>;                                             \
         return i < entry::n_params ? entry::size(i) : 0;                                           \
     }                                                                                              \
-    extern "C" __attribute__((visibility("default"))) void emulator_run_##name(void *const *args)  \
+    EMULATOR_EXPORT void emulator_run_##name(void *const *args)                                    \
     {                                                                                              \
         emulator_entry<decltype(&name)>::run(&name, args);                                         \
     }
 #define EMULATOR_MODULE                                                                            \
-    extern "C" __attribute__((visibility("default"))) const emulator_calls **emulator_calls_at()   \
-    {                                                                                              \
-        return &emulator;                                                                          \
-    }                                                                                              \
-    extern "C" __attribute__((visibility("default"))) const emulator_thread **emulator_self_at()   \
-    {                                                                                              \
-        return &emulator_self;                                                                     \
-    }
+    EMULATOR_EXPORT const emulator_thread **emulator_self_at() { return &emulator_self; }

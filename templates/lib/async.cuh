@@ -20,7 +20,7 @@ __device__ __forceinline__ u32 shared_address(const void *p)
 __device__ __forceinline__ void copy_async_zero16(void *shared, const void *global, bool valid)
 {
 #ifdef PARO_HOST
-    emulator->copy_async16(shared, global, valid);
+    EMULATE(copy_async16, shared, global, valid);
 #elif __CUDA_ARCH__ >= 800
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
                  "l"(global), "r"(valid ? 16 : 0)
@@ -47,7 +47,7 @@ __device__ __forceinline__ void copy_async16(void *shared, const void *global)
 __device__ __forceinline__ void copy_async_commit()
 {
 #ifdef PARO_HOST
-    emulator->copy_async_commit();
+    EMULATE(copy_async_commit);
 #elif __CUDA_ARCH__ >= 800
     asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
@@ -57,7 +57,7 @@ __device__ __forceinline__ void copy_async_commit()
 template <int N> __device__ __forceinline__ void copy_async_wait()
 {
 #ifdef PARO_HOST
-    emulator->copy_async_wait(N);
+    EMULATE(copy_async_wait, N);
 #elif __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 #endif
@@ -72,7 +72,7 @@ template <int N> __device__ __forceinline__ void copy_async_wait()
 __device__ __forceinline__ void barrier_init(u64 *barrier, u32 count)
 {
 #ifdef PARO_HOST
-    emulator->barrier_init(barrier, count);
+    EMULATE(barrier_init, barrier, count);
 #else
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n\t"
                  "fence.mbarrier_init.release.cluster;" ::"r"(shared_address(barrier)),
@@ -85,7 +85,7 @@ __device__ __forceinline__ void barrier_init(u64 *barrier, u32 count)
 __device__ __forceinline__ void barrier_expect(u64 *barrier, u32 bytes)
 {
 #ifdef PARO_HOST
-    emulator->barrier_arrive(barrier, bytes);
+    EMULATE(barrier_arrive, barrier, bytes);
 #else
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
                      shared_address(barrier)),
@@ -98,7 +98,7 @@ __device__ __forceinline__ void barrier_expect(u64 *barrier, u32 bytes)
 __device__ __forceinline__ void barrier_arrive(u64 *barrier)
 {
 #ifdef PARO_HOST
-    emulator->barrier_arrive(barrier, 0);
+    EMULATE(barrier_arrive, barrier, 0);
 #else
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                  : "memory");
@@ -109,7 +109,7 @@ __device__ __forceinline__ void barrier_arrive(u64 *barrier)
 __device__ __forceinline__ void barrier_wait(u64 *barrier, u32 parity)
 {
 #ifdef PARO_HOST
-    emulator->barrier_wait(barrier, parity);
+    EMULATE(barrier_wait, barrier, parity);
 #else
     u32 done;
     do {
@@ -127,7 +127,7 @@ __device__ __forceinline__ void barrier_wait(u64 *barrier, u32 parity)
 __device__ __forceinline__ void bulk_load(void *shared, const void *global, u32 bytes, u64 *barrier)
 {
 #ifdef PARO_HOST
-    emulator->bulk_load(shared, global, bytes, barrier);
+    EMULATE(bulk_load, shared, global, bytes, barrier);
 #else
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
                  "[%0], [%1], %2, [%3];" ::"r"(shared_address(shared)),

@@ -31,7 +31,7 @@ __device__ __forceinline__ u32 cluster_size()
 __device__ __forceinline__ void cluster_barrier()
 {
 #ifdef PARO_HOST
-    emulator->cluster_barrier();
+    EMULATE(cluster_barrier);
 #else
     asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
 #endif
@@ -41,7 +41,7 @@ __device__ __forceinline__ void cluster_barrier()
 template <class T> __device__ __forceinline__ T *cluster_shared(T *mine, u32 rank)
 {
 #ifdef PARO_HOST
-    return static_cast<T *>(emulator->cluster_shared((void *)mine, rank));
+    return static_cast<T *>(EMULATE(cluster_shared, (void *)mine, rank));
 #else
     u64 address;
     asm("mapa.u64 %0, %1, %2;" : "=l"(address) : "l"(mine), "r"(rank));

@@ -43,13 +43,13 @@ __device__ __forceinline__ u32 grid_size_z() { return gridDim.z; }
 __device__ __forceinline__ u32 lane_index() { return thread_index() % 32; }
 __device__ __forceinline__ u32 warp_index() { return thread_index() / 32; }
 
-// The block's dynamic shared memory; its base is aligned to 128 bytes. Contents undefined at first.
+// The block's dynamic shared memory; its base is aligned to 1024 bytes. Contents undefined at first.
 template <class T> __device__ __forceinline__ T *shared_memory()
 {
 #ifdef PARO_HOST
     return reinterpret_cast<T *>(emulator_self->block->shared);
 #else
-    extern __shared__ __align__(128) unsigned char paro_shared_memory[];
+    extern __shared__ __align__(1024) unsigned char paro_shared_memory[];
     return reinterpret_cast<T *>(paro_shared_memory);
 #endif
 }
@@ -60,7 +60,7 @@ template <class T> __device__ __forceinline__ T *shared_memory()
 __device__ __forceinline__ void block_barrier()
 {
 #ifdef PARO_HOST
-    emulator->block_barrier();
+    EMULATE(block_barrier);
 #else
     __syncthreads();
 #endif
@@ -70,7 +70,7 @@ __device__ __forceinline__ void block_barrier()
 __device__ __forceinline__ void warp_barrier()
 {
 #ifdef PARO_HOST
-    emulator->warp_barrier();
+    EMULATE(warp_barrier);
 #else
     __syncwarp();
 #endif
@@ -80,7 +80,7 @@ __device__ __forceinline__ void warp_barrier()
 __device__ __forceinline__ void named_barrier(u32 id, u32 n_threads)
 {
 #ifdef PARO_HOST
-    emulator->named_barrier(id, n_threads);
+    EMULATE(named_barrier, id, n_threads);
 #else
     asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(n_threads) : "memory");
 #endif
@@ -125,7 +125,7 @@ __device__ __forceinline__ float float_of(u32 bits)
 __device__ __forceinline__ u32 shuffle(u32 v, u32 lane)
 {
 #ifdef PARO_HOST
-    return emulator->shuffle(v, lane % 32);
+    return EMULATE(shuffle, v, lane % 32);
 #else
     return __shfl_sync(0xffffffffU, v, (int)lane);
 #endif
@@ -134,7 +134,7 @@ __device__ __forceinline__ u32 shuffle(u32 v, u32 lane)
 __device__ __forceinline__ u32 shuffle_xor(u32 v, u32 mask)
 {
 #ifdef PARO_HOST
-    return emulator->shuffle(v, (lane_index() ^ mask) % 32);
+    return EMULATE(shuffle, v, (lane_index() ^ mask) % 32);
 #else
     return __shfl_xor_sync(0xffffffffU, v, (int)mask);
 #endif
@@ -143,7 +143,7 @@ __device__ __forceinline__ u32 shuffle_xor(u32 v, u32 mask)
 __device__ __forceinline__ u32 shuffle_down(u32 v, u32 d)
 {
 #ifdef PARO_HOST
-    return emulator->shuffle(v, lane_index() + d < 32 ? lane_index() + d : lane_index());
+    return EMULATE(shuffle, v, lane_index() + d < 32 ? lane_index() + d : lane_index());
 #else
     return __shfl_down_sync(0xffffffffU, v, d);
 #endif
@@ -168,7 +168,7 @@ __device__ __forceinline__ float shuffle_down(float v, u32 d)
 __device__ __forceinline__ u32 ballot(bool predicate)
 {
 #ifdef PARO_HOST
-    return emulator->ballot(predicate);
+    return EMULATE(ballot, predicate);
 #else
     return __ballot_sync(0xffffffffU, predicate);
 #endif

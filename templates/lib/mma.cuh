@@ -26,7 +26,7 @@ __device__ __forceinline__ void mma_16x8x16<f16>(float (&d)[4], const u32 (&a)[4
                                                  const u32 (&b)[2])
 {
 #ifdef PARO_HOST
-    emulator->mma_16x8x16(0, d, a, b);
+    EMULATE(mma_16x8x16, 0, d, a, b);
 #elif __CUDA_ARCH__ >= 800
     PARO_MMA_16816("f16");
 #else
@@ -46,7 +46,7 @@ __device__ __forceinline__ void mma_16x8x16<bf16>(float (&d)[4], const u32 (&a)[
                                                   const u32 (&b)[2])
 {
 #ifdef PARO_HOST
-    emulator->mma_16x8x16(1, d, a, b);
+    EMULATE(mma_16x8x16, 1, d, a, b);
 #else
     PARO_MMA_16816("bf16");
 #endif
