@@ -27,6 +27,15 @@ enum { STACK_BYTES = 256 * 1024 };
 enum { STACK_BYTES = 64 * 1024 };
 #endif
 
+#if WITH_ASAN
+static void begin(void *context)
+{
+    paro_fibre *fibre = context;
+    __sanitizer_finish_switch_fiber(NULL, &fibre->from->stack, &fibre->from->n_bytes);
+    fibre->fn(fibre->context);
+}
+#endif
+
 /* ---- the switch --------------------------------------------------------------------------------
  *
  * paro_fibre_jump(&from, to) pushes what a call preserves, stores the stack pointer in *from, takes
@@ -63,6 +72,7 @@ static void *new_stack(char *top, paro_fibre_fn *fn, void *context)
 {
     uint64_t *sp = (uint64_t *)(void *)top;
     *--sp = 0;
+    *--sp = 0; /* paro_fibre_enter begins with sp a multiple of 16 */
     *--sp = (uint64_t)(uintptr_t)paro_fibre_enter;
     *--sp = 0;                            /* rbp */
     *--sp = 0;                            /* rbx */
@@ -136,7 +146,11 @@ static void jump(paro_fibre *from, paro_fibre *to)
 static void enter(unsigned high, unsigned low)
 {
     paro_fibre *fibre = (paro_fibre *)(uintptr_t)((uint64_t)high << 32 | low);
+#if WITH_ASAN
+    begin(fibre);
+#else
     fibre->fn(fibre->context);
+#endif
 }
 
 static void *new_stack(char *top, paro_fibre_fn *fn, void *context)
@@ -150,7 +164,8 @@ static void jump(paro_fibre *from, paro_fibre *to)
 {
     ucontext_t here;
     from->sp = &here;
-    if (to->from == NULL) { /* its first run */
+    if (to->is_new) {
+        to->is_new = false;
         char *low = (char *)(uintptr_t)to->stack;
         ucontext_t *context = to->sp;
         (void)getcontext(context);
@@ -161,7 +176,6 @@ static void jump(paro_fibre *from, paro_fibre *to)
         makecontext(context, (void (*)(void))enter, 2, (unsigned)(address >> 32),
                     (unsigned)address);
     }
-    to->from = from;
     (void)swapcontext(&here, to->sp);
 }
 #endif
@@ -205,23 +219,14 @@ void paro_stacks_forget(const paro_stacks *stacks)
 #endif
 }
 
-#if WITH_ASAN
-static void begin(void *context)
-{
-    paro_fibre *fibre = context;
-    __sanitizer_finish_switch_fiber(NULL, &fibre->from->stack, &fibre->from->n_bytes);
-    fibre->fn(fibre->context);
-}
-#endif
-
 void paro_fibre_prepare(paro_fibre *fibre, const paro_stacks *stacks, size_t i, paro_fibre_fn *fn,
                         void *context)
 {
     char *low = stacks->data + i * STACK_BYTES;
     /* Equal places of all stacks would fall into the same few sets of the processor's caches. */
     char *top = low + STACK_BYTES - (i % 32) * 256;
-    *fibre =
-        (paro_fibre){.stack = low, .n_bytes = STACK_BYTES, .fn = fn, .context = context};
+    *fibre = (paro_fibre){
+        .stack = low, .n_bytes = STACK_BYTES, .fn = fn, .context = context, .is_new = true};
 #if WITH_ASAN
     __asan_unpoison_memory_region(top - 8192, 8192); /* what the last fibre here never left */
     fibre->sp = new_stack(top, begin, fibre);

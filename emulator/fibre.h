@@ -16,10 +16,11 @@ typedef struct paro_fibre {
     const void *stack; /* lowest address, for AddressSanitizer; of the thread's own stack: filled in
                           by the first switch away from it */
     size_t n_bytes;
-    void *fake_stack;         /* AddressSanitizer's */
-    struct paro_fibre *from;  /* who switched here last */
-    paro_fibre_fn *fn;        /* does not return: its last act is a switch */
+    void *fake_stack;        /* AddressSanitizer's */
+    struct paro_fibre *from; /* who switched here last */
+    paro_fibre_fn *fn;       /* does not return: its last act is a switch */
     void *context;
+    bool is_new;
 } paro_fibre;
 
 /* Stacks of one size, in one mapping; each but the first page of a stack can be written. */

@@ -145,6 +145,12 @@ private:
     }
 };
 
+// The first of what stands in __launch_bounds__: threads of a block at most.
+constexpr unsigned emulator_bounds(unsigned max_threads, unsigned = 0, unsigned = 0)
+{
+    return max_threads;
+}
+
 #define EMULATOR_EXPORT extern "C" __attribute__((visibility("default")))
 #define EMULATOR_KERNEL(name, max_threads)                                                         \
     EMULATOR_EXPORT unsigned emulator_threads_##name() { return (unsigned)(max_threads); }         \

@@ -4,8 +4,8 @@
  *
  * Invariants: 1. all blocks of a cluster are alive together, on one thread of the host; 2. a thread
  * that can go on has its bit in its warp's `ready`, unless it is the running one; 3. a warp with
- * ready threads is in `queue` (`is_queued`), unless it is the current one; 4. nothing of a launch is
- * left in a worker but memory for the next.
+ * ready threads is in `queue` (`is_queued`), unless it is the current one; 4. nothing of a launch
+ * is left in a worker but memory for the next.
  */
 #ifndef PARO_EMULATOR_RUN_H
 #define PARO_EMULATOR_RUN_H
@@ -128,10 +128,10 @@ typedef struct paro_emu_thread {
     paro_emu_warp *warp;
     uint32_t lane;
     paro_emu_wait wait;
-    uint32_t wait_id;        /* NAMED */
-    const void *wait_at;     /* BULK: the barrier */
-    uint32_t n_groups;       /* cp.async: committed */
-    paro_emu_copies copies;  /* cp.async: under way, in order of issue */
+    uint32_t wait_id;       /* NAMED */
+    const void *wait_at;    /* BULK: the barrier */
+    uint32_t n_groups;      /* cp.async: committed */
+    paro_emu_copies copies; /* cp.async: under way, in order of issue */
     paro_fibre fibre;
 } paro_emu_thread;
 
