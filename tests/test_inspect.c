@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * codegen/inspect.c and cubin.c: logs, a planted cubin, hostile ones, real ones against kernels
- * whose contents are known; JSON and back.
+ * codegen/inspect.c, cubin.c and disassemble.c: logs, a planted cubin, hostile ones, real ones
+ * against kernels whose contents are known; JSON and back.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -208,6 +208,54 @@ static void test_text(void **state)
     paro_arena_release(&arena);
 }
 
+static void disassemble(const paro_binary *binary, const char *words)
+{
+    paro_error err;
+    paro_buffer text = {0};
+    assert_ok(paro_disassemble(&err, binary, &text));
+    if (strstr(text.data, words) == NULL)
+        fail_msg("expected \"%s\" in:\n%s", words, text.data);
+    paro_buffer_free(&text);
+}
+
+/* By opcode; through an nvdisasm that answers; through one that fails. */
+static void test_disassemble(void **state)
+{
+    (void)state;
+    static const char answers[] = "#!/bin/sh\necho \"$1 $2 $(wc -c <\"$3\") bytes\"\n";
+    static const char fails[] = "#!/bin/sh\necho LDX\nexit 1\n";
+    uint8_t cubin[CUBIN_BYTES];
+    make_cubin(cubin);
+    paro_binary binary = {.data = cubin, .n_bytes = sizeof cubin};
+    static const char listed[] = "first:\n"
+                                 "    00000  LDG          0000000000000000 0000000000007981\n"
+                                 "    00010  LDGSTS       0000000000000000 0000000000007fae\n";
+    char *dir = test_dir_new(), *program = test_path(dir, "nvdisasm"), *path = NULL;
+    char *kept = strdup(getenv("PATH"));
+    assert_true(kept != NULL && asprintf(&path, "%s:/usr/bin:/bin", dir) > 0);
+    setenv("PATH", path, 1);
+    disassemble(&binary, listed);
+    test_file_write(dir, "nvdisasm", answers, sizeof answers - 1);
+    assert_int_equal(chmod(program, 0700), 0);
+    disassemble(&binary, "-c -hex 576 bytes\n");
+    test_file_write(dir, "nvdisasm", fails, sizeof fails - 1);
+    disassemble(&binary, listed);
+    setenv("PATH", kept, 1);
+
+    static char ptx[] = "// ptx";
+    binary = (paro_binary){.data = ptx, .n_bytes = sizeof ptx, .is_ptx = true};
+    disassemble(&binary, "// ptx");
+    paro_error err;
+    paro_buffer text = {0};
+    binary.is_ptx = false;
+    assert_fails(paro_disassemble(&err, &binary, &text), PARO_STATUS_FORMAT, "expected a 64-bit");
+    assert_null(text.data);
+    free(kept);
+    free(path);
+    free(program);
+    test_dir_remove(dir);
+}
+
 /* Two loads, one store; two stores to shared memory, one load from it, one barrier; one mma; local
  * memory. */
 static const char known[] =
@@ -298,8 +346,9 @@ static void test_known(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_log),  cmocka_unit_test(test_planted), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_text), cmocka_unit_test(test_known),
+        cmocka_unit_test(test_log),         cmocka_unit_test(test_planted),
+        cmocka_unit_test(test_hostile),     cmocka_unit_test(test_text),
+        cmocka_unit_test(test_disassemble), cmocka_unit_test(test_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
