@@ -318,6 +318,7 @@ paro_status paro_gpu_model_new(paro_error *err, const paro_model *model, paro_gp
     }
     device->model = model;
     device->gpu = gpu;
+    device->name = paro_gpu_info(gpu)->name;
     device->observer = options == NULL ? NULL : options->observer;
     device->has_mutex = pthread_mutex_init(&device->mutex, NULL) == 0;
     device->blocks = paro_arena_array(&device->arena, n_layers, sizeof *device->blocks);

@@ -48,6 +48,7 @@ typedef struct paro_gpu_model {
     paro_gpu *gpu;         /* owned */
     paro_kernels *kernels; /* owned */
     const paro_observer *observer;
+    const char *name; /* for people: "NVIDIA H200" */
     paro_arena arena;
     paro_model_shape shape;
     paro_gpu_block *blocks; /* [n_layers] */

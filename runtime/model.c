@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "runtime/device.h"
 
 /* Where a block's linears are, and their shapes; the order of paro_slot. */
 typedef enum size_name { SIZE_HIDDEN, SIZE_INTERMEDIATE, SIZE_Q, SIZE_KV } size_name;
@@ -211,6 +212,8 @@ paro_status paro_model_new(paro_error *err, const char *dir, const paro_config *
     status = bind(err, model);
     if (status == PARO_STATUS_OK)
         status = paro_pool_new(err, options == NULL ? 0 : options->n_threads, &model->pool);
+    if (status == PARO_STATUS_OK)
+        status = paro_device_open(err, model, options, &model->device);
 done:
     if (status != PARO_STATUS_OK) {
         paro_model_free(model);
@@ -242,6 +245,7 @@ void paro_model_free(paro_model *model)
 {
     if (model == NULL)
         return;
+    paro_gpu_model_free(model->device);
     if (model->blocks != NULL)
         for (size_t i = 0; i < paro_model_n_linears(model); i++)
             paro_linear_release(paro_model_linear(model, i));
@@ -333,6 +337,7 @@ void paro_model_get_info(const paro_model *model, paro_model_info *out)
         .bits = config->bits,
         .group_size = config->group_size,
         .krot = config->krot,
+        .device = model->device == NULL ? "CPU" : model->device->name,
         .n_parameters = sum.n_parameters,
         .n_weight_bytes = sum.n_bytes,
     };

@@ -36,14 +36,15 @@ typedef struct paro_block {
 struct paro_model {
     char *dir;
     paro_config config;
-    paro_tensor_set *tensors;     /* owned */
-    paro_pool *pool;              /* owned */
-    paro_arena arena;             /* names, blocks */
-    paro_block *blocks;           /* [n_layers] */
-    const paro_tensor *embedding; /* [vocab, hidden] */
-    const paro_tensor *norm;      /* [hidden] */
-    paro_linear *head;            /* [vocab, hidden]; the embedding where tied */
-    double *rope_frequencies;     /* [head_dim / 2] */
+    paro_tensor_set *tensors;      /* owned */
+    paro_pool *pool;               /* owned */
+    paro_arena arena;              /* names, blocks */
+    paro_block *blocks;            /* [n_layers] */
+    const paro_tensor *embedding;  /* [vocab, hidden] */
+    const paro_tensor *norm;       /* [hidden] */
+    paro_linear *head;             /* [vocab, hidden]; the embedding where tied */
+    double *rope_frequencies;      /* [head_dim / 2] */
+    struct paro_gpu_model *device; /* owned; NULL: sessions run on the CPU */
 };
 
 /* A model of `config` over `tensors`, which it owns from then on, also on failure: what

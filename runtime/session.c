@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "runtime/gpu_session.h"
 #include "runtime/model.h"
 #include "runtime/sampler.h"
 
@@ -26,7 +27,8 @@ paro_status paro_session_new(paro_error *err, const paro_model *model,
                          "max_tokens: expected at most %u (the model's max_position_embeddings), "
                          "found %u",
                          config->max_context, options->max_tokens);
-    paro_status status = paro_session_new_cpu(err, model, &session);
+    paro_status status = model->device == NULL ? paro_session_new_cpu(err, model, &session)
+                                               : paro_session_new_gpu(err, model->device, &session);
     if (status != PARO_STATUS_OK)
         return status;
     session->model = model;

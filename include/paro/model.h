@@ -21,13 +21,25 @@ typedef struct paro_model paro_model;
 
 typedef struct paro_model_options {
     int n_threads; /* CPU threads of its sessions; 0: one per available core */
+    /* Where sessions run: "cpu" (also NULL); "cuda:N", or "cuda" for the first; or "auto": the
+     * first CUDA device where there is one, a driver for it, and kernels in a cache or NVRTC to
+     * compile them; else the CPU, and the log says why. On a device all weights are checked,
+     * uploaded and packed when the model is opened. */
+    const char *device;
+    const char *cache_path; /* the user's kernel cache, made where it is missing; NULL: none */
+    const char *system_cache_path; /* read-only kernel cache below it; NULL: none */
+    const char *nvrtc_library;     /* NVRTC's path; NULL: searched */
+    /* Told of what happens to the kernels, and how far the weights are on their way to a device
+     * (stage "load", in layers; it may stop that). Outlives the model; may be NULL. */
+    const paro_observer *observer;
 } paro_model_options;
 
 /* Opens `dir`: config.json, generation_config.json (optional), and model.safetensors or the shards
  * that model.safetensors.index.json names. Weights are memory-mapped: nothing is read before it is
- * used, and what a quantised linear promises is checked when it is first used. `options` may be
- * NULL. The caller owns *out and frees it after every session made from it. Large products use
- * OpenBLAS from threads of paro's own: the first one sets OpenBLAS to one thread in the process. */
+ * used, and what a quantised linear promises is checked when it is first used (but see
+ * options->device). `options` may be NULL. The caller owns *out and frees it after every session
+ * made from it. Large products use OpenBLAS from threads of paro's own: the first one sets OpenBLAS
+ * to one thread in the process. */
 paro_status paro_model_open(paro_error *err, const char *dir, const paro_model_options *options,
                             paro_model **out);
 void paro_model_free(paro_model *model);
@@ -51,6 +63,7 @@ typedef struct paro_model_info {
     uint32_t bits;           /* of quantised linears; 0 where there are none */
     uint32_t group_size;     /* likewise */
     uint32_t krot;           /* rotation rounds; 0 for AWQ */
+    const char *device;      /* where its sessions run: "CPU", "NVIDIA H200" */
     uint64_t n_parameters;   /* weights as the architecture counts them, not as they are packed */
     uint64_t n_weight_bytes; /* bytes of those weights as they are stored */
 } paro_model_info;
@@ -63,8 +76,8 @@ void paro_model_get_info(const paro_model *model, paro_model_info *out);
 const int32_t *paro_model_eos_ids(const paro_model *model, size_t *n_out);
 
 /* A session: one text being read and continued, its KV cache and its position. Not to be used from
- * two threads at once. Holds fp32 keys and values: 8 * n_layers * n_kv_heads * head_dim bytes a
- * token, grown as needed. */
+ * two threads at once. Holds keys and values, grown as needed: 8 * n_layers * n_kv_heads * head_dim
+ * bytes a token (fp32); half of that on a GPU (fp16). */
 typedef struct paro_session paro_session;
 
 typedef struct paro_session_options {
