@@ -48,8 +48,10 @@ static void open_cache(paro_kernel_world *world)
     paro_error err = {0};
     if (options.path == NULL && options.system_path == NULL)
         return;
-    if (paro_cache_open(&err, &options, &world->cache) == PARO_STATUS_OK)
+    if (paro_cache_open(&err, &options, &world->cache) == PARO_STATUS_OK) {
+        world->is_cache_writable = options.path != NULL;
         return;
+    }
     paro_error second = {0};
     options.read_only = true;
     if (paro_cache_open(&second, &options, &world->cache) == PARO_STATUS_OK)
@@ -133,33 +135,52 @@ paro_status paro_kernel_default(paro_error *err, const paro_kernel_world *world,
     return PARO_STATUS_OK;
 }
 
+static paro_status look_up(paro_error *err, paro_kernel_world *world, const paro_problem *problem,
+                           const char *layout, bool only_compiled, paro_kernel_config *config,
+                           paro_grade *grade)
+{
+    char hash[PARO_SHA256_HEX_BYTES];
+    paro_lookup found;
+    paro_arena arena = {0};
+    const paro_lookup_request request = {problem, hash, layout, only_compiled};
+    paro_status status = paro_template_hash(err, problem->family, hash);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_lookup_all(err, world->cache, &request, 1, &world->arch,
+                                       paro_gpu_info(world->gpu), &arena, &found);
+    if (status == PARO_STATUS_OK) {
+        char text[PARO_PROBLEM_TEXT_BYTES], chosen[PARO_KERNEL_CONFIG_TEXT_BYTES];
+        paro_problem_print(problem, text);
+        paro_kernel_config_print(problem->family, &found.config, chosen);
+        paro_log(world->options.observer, PARO_LOG_LEVEL_DEBUG, "%s: %s (%s: %s)", text, chosen,
+                 paro_grade_name(found.grade), found.why == NULL ? "" : found.why);
+        *config = found.config;
+        *grade = found.grade;
+    }
+    paro_arena_release(&arena);
+    return status;
+}
+
 paro_status paro_kernel_choose(paro_error *err, paro_kernel_world *world,
                                const paro_problem *problem, const char *layout,
                                paro_kernel_config *config, paro_grade *grade)
 {
-    char template_hash[PARO_SHA256_HEX_BYTES];
-    paro_lookup lookup;
-    if (world->cache == NULL) {
-        *grade = PARO_GRADE_DEFAULT;
-        return paro_kernel_default(err, world, problem, layout, config);
-    }
-    paro_arena arena = {0};
-    paro_status status = paro_template_hash(err, problem->family, template_hash);
-    if (status == PARO_STATUS_OK)
-        status =
-            paro_cache_lookup(err, world->cache, problem, &world->arch, paro_gpu_info(world->gpu),
-                              template_hash, layout, &arena, &lookup);
-    if (status == PARO_STATUS_OK) {
-        char text[PARO_PROBLEM_TEXT_BYTES], chosen[PARO_KERNEL_CONFIG_TEXT_BYTES];
-        paro_problem_print(problem, text);
-        paro_kernel_config_print(problem->family, &lookup.config, chosen);
-        paro_log(world->options.observer, PARO_LOG_LEVEL_DEBUG, "%s: %s (%s: %s)", text, chosen,
-                 paro_grade_name(lookup.grade), lookup.why == NULL ? "" : lookup.why);
-        *config = lookup.config;
-        *grade = lookup.grade;
-    }
-    paro_arena_release(&arena);
-    return status;
+    if (world->cache != NULL)
+        return look_up(err, world, problem, layout, false, config, grade);
+    *grade = PARO_GRADE_DEFAULT;
+    return paro_kernel_default(err, world, problem, layout, config);
+}
+
+paro_status paro_kernel_choose_compiled(paro_error *err, paro_kernel_world *world,
+                                        const paro_problem *problem, const char *layout,
+                                        paro_kernel_config *config, paro_grade *grade, bool *found)
+{
+    paro_status status = PARO_STATUS_NOT_FOUND;
+    if (world->cache != NULL)
+        status = look_up(err, world, problem, layout, true, config, grade);
+    if (status != PARO_STATUS_OK && status != PARO_STATUS_NOT_FOUND)
+        return status;
+    *found = status == PARO_STATUS_OK;
+    return PARO_STATUS_OK;
 }
 
 /* ---- code ---------------------------------------------------------------------------------------
@@ -343,7 +364,7 @@ void paro_kernel_code_keep(paro_kernel_world *world, const paro_problem *problem
 {
     paro_error err = {0};
     paro_buffer resources = {0};
-    if (world->cache == NULL || !code->is_compiled)
+    if (!world->is_cache_writable || !code->is_compiled)
         return;
     describe(code, &resources);
     paro_cache_kernel row = {.family = code->family->name,

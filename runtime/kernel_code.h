@@ -17,10 +17,11 @@ enum { PARO_KERNEL_TARGET_BYTES = 32 };
 typedef struct paro_kernel_world {
     paro_gpu *gpu;
     paro_kernels_options options;
-    paro_arch arch;         /* whose kernels run on the device */
-    bool needs_ptx;         /* the device is newer than every arch: only PTX runs there */
-    bool is_emulated;       /* code is the source */
-    paro_cache *cache;      /* NULL: none */
+    paro_arch arch;    /* whose kernels run on the device */
+    bool needs_ptx;    /* the device is newer than every arch: only PTX runs there */
+    bool is_emulated;  /* code is the source */
+    paro_cache *cache; /* NULL: none */
+    bool is_cache_writable;
     paro_nvrtc *nvrtc;      /* NULL: not loaded (yet) */
     paro_error nvrtc_error; /* why there is none, once it was looked for */
     bool looked_for_nvrtc;
@@ -35,6 +36,11 @@ void paro_kernel_world_release(paro_kernel_world *world);
 paro_status paro_kernel_choose(paro_error *err, paro_kernel_world *world,
                                const paro_problem *problem, const char *layout,
                                paro_kernel_config *config, paro_grade *grade);
+
+/* The best config that the cache has code for; *found tells whether there is one. */
+paro_status paro_kernel_choose_compiled(paro_error *err, paro_kernel_world *world,
+                                        const paro_problem *problem, const char *layout,
+                                        paro_kernel_config *config, paro_grade *grade, bool *found);
 
 /* The family's default, or, where it is of another layout, the first config of the space that is
  * not. */

@@ -124,26 +124,30 @@ static paro_status begin_job(paro_error *err, paro_kernels *kernels, job *j)
     return status;
 }
 
-/* Without a compiler, a default that is in the cache is better than a winner that is not. */
-static paro_status retry_default(paro_error *err, paro_kernels *kernels, job *j)
+/* Without a compiler, the best that the cache has code for; j is unchanged where it has none. */
+static paro_status retry_compiled(paro_error *err, paro_kernels *kernels, job *j)
 {
     paro_kernel_world *world = &kernels->world;
     paro_kernel_code code = {0};
     paro_kernel_config config;
+    paro_grade grade;
     bool found = false;
-    paro_status status = paro_kernel_default(err, world, &j->problem, j->layout, &config);
-    if (status == PARO_STATUS_OK)
-        status = paro_kernel_code_render(err, world, &j->problem, &config, &code);
+    paro_status status =
+        paro_kernel_choose_compiled(err, world, &j->problem, j->layout, &config, &grade, &found);
+    if (status != PARO_STATUS_OK || !found)
+        return status;
+    status = paro_kernel_code_render(err, world, &j->problem, &config, &code);
+    found = false;
     if (status == PARO_STATUS_OK)
         status = paro_kernel_code_find(err, world, &code, &found);
-    if (status == PARO_STATUS_OK && found) {
-        paro_kernel_code_release(&j->code);
-        j->code = code;
-        j->config = config;
-        j->grade = PARO_GRADE_DEFAULT;
+    if (status != PARO_STATUS_OK || !found) {
+        paro_kernel_code_release(&code);
         return status;
     }
-    paro_kernel_code_release(&code);
+    paro_kernel_code_release(&j->code);
+    j->code = code;
+    j->config = config;
+    j->grade = grade;
     return status;
 }
 
@@ -165,7 +169,7 @@ static paro_status say_missing(paro_error *err, const paro_kernels *kernels, con
                      config, compiler->message);
 }
 
-/* After begin_job, for those that still lack code: a compiler, or the default. */
+/* After begin_job, for those that still lack code: a compiler, or another config. */
 static paro_status want_code(paro_error *err, paro_kernels *kernels, job *j)
 {
     paro_error compiler = {0};
@@ -173,11 +177,9 @@ static paro_status want_code(paro_error *err, paro_kernels *kernels, job *j)
         return PARO_STATUS_OK;
     if (paro_kernel_code_can_compile(&compiler, &kernels->world, &j->code) == PARO_STATUS_OK)
         return PARO_STATUS_OK;
-    if (j->grade != PARO_GRADE_DEFAULT) {
-        paro_status status = retry_default(err, kernels, j);
-        if (status != PARO_STATUS_OK || j->code.binary != NULL)
-            return status;
-    }
+    paro_status status = retry_compiled(err, kernels, j);
+    if (status != PARO_STATUS_OK || j->code.binary != NULL)
+        return status;
     return say_missing(err, kernels, j, &compiler);
 }
 
@@ -300,6 +302,8 @@ static paro_status run_jobs(paro_error *err, paro_kernels *kernels, job *jobs, s
     batch b = {kernels, jobs};
     const double start = paro_clock_seconds();
     const size_t n_before = kernels->world.n_compiled;
+    const bool is_reading = kernels->world.cache != NULL &&
+                            paro_cache_read_begin(NULL, kernels->world.cache) == PARO_STATUS_OK;
     for (size_t i = 0; i < n_jobs; i++) {
         job *j = &jobs[i];
         j->status = begin_job(&j->err, kernels, j);
@@ -311,6 +315,8 @@ static paro_status run_jobs(paro_error *err, paro_kernels *kernels, job *jobs, s
         if (j->status == PARO_STATUS_OK)
             j->status = want_code(&j->err, kernels, j);
     }
+    if (is_reading) /* faster, and all from one moment; without it slower, not wrong */
+        paro_cache_read_end(kernels->world.cache);
     paro_pool_run(kernels->world.options.pool, n_jobs, compile_job, &b);
     const job *failed = NULL;
     for (size_t i = 0; i < n_jobs; i++) {
