@@ -302,8 +302,9 @@ static void test_winner(void **state)
     keeper k = new_keeper(90);
     char *dir = test_dir_new(), *path = test_path(dir, "cache.db");
     char chosen[PARO_KERNEL_CONFIG_TEXT_BYTES];
-    fill_cache(path, swiglu, "threads=512", "sm_90", "sm_90", "winner", true, &k.gpu.info);
-    paro_kernel_request request = {.problem = problem_of(swiglu)};
+    static const char wide[] = "swiglu:n=8192,m=4,dtype=f16";
+    fill_cache(path, wide, "threads=512", "sm_90", "sm_90", "winner", true, &k.gpu.info);
+    paro_kernel_request request = {.problem = problem_of(wide)};
     paro_kernels *kernels =
         new_kernels(&k.gpu, &(paro_kernels_options){.cache_path = path, .no_nvrtc = true});
     assert_ok(paro_kernels_load(&err, kernels, &request, 1));
