@@ -52,6 +52,24 @@ __device__ __forceinline__ void linear_operands(u32x4 (&b)[N_TILES], const T *x,
     }
 }
 
+// WIDTH (1 or 8, then on a multiple of 16 bytes) elements as fp32.
+template <class T, u32 WIDTH>
+__device__ __forceinline__ void linear_widen(float (&to)[WIDTH], const T *from)
+{
+    if constexpr (WIDTH == 8) {
+        const u32x4 packed = *reinterpret_cast<const u32x4 *>(from);
+        const u32 words[4] = {packed.x, packed.y, packed.z, packed.w};
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) {
+            const f32x2 two = unpack2<T>(words[i]);
+            to[2 * i] = two.x;
+            to[2 * i + 1] = two.y;
+        }
+    } else {
+        to[0] = to_f32(*from);
+    }
+}
+
 // A lane's sums of TILES tiles of 16 rows to shared [TILE_M][stride]; `row` is the warp's first.
 template <u32 TILE_M, u32 STRIDE, u32 TILES, u32 N_TILES>
 __device__ __forceinline__ void linear_put(float *shared, const float (&sums)[TILES][N_TILES][4],
@@ -72,8 +90,8 @@ __device__ __forceinline__ void linear_put(float *shared, const float (&sums)[TI
 
 // Sums over a block's parts of k, shared [N_PARTS_K][TILE_M][STRIDE], to rows of y [m][n] (with bias,
 // which may be null) or, where SPLIT, of partial [m][n].
-template <class T, u32 TILE_M, u32 ROWS, u32 STRIDE, u32 N_PARTS_K, u32 N_THREADS, bool SPLIT>
-__device__ __forceinline__ void linear_write(T *y, float *partial, const T *bias,
+template <class T, u32 TILE_M, u32 ROWS, u32 STRIDE, u32 N_PARTS_K, u32 N_THREADS, bool SPLIT, class B>
+__device__ __forceinline__ void linear_write(T *y, float *partial, const B *bias,
                                              const float *shared, u32 n, u32 first_row, u32 n_rows,
                                              u32 first_token, u32 m)
 {
