@@ -102,10 +102,10 @@ __device__ __forceinline__ void multiply_mma(const T *__restrict__ x, const T *_
     constexpr u32 N_BUFFERS = N_CHUNKS > 1 ? 2 : 1;
     constexpr u32 BUFFER = TILE_M * linear_stride(CHUNK_K);
     constexpr u32 SUMS_STRIDE = BLOCK_ROWS + 4;
-    static_assert(K % 8 == 0, "rows of 16 bytes");
-    static_assert(CHUNK_UNITS % (WARPS_K * STAGES) == 0, "whole turns of the stages");
-    static_assert(SHARED_BYTES >= N_BUFFERS * BUFFER * 2 &&
-                      SHARED_BYTES >= WARPS_K * TILE_M * SUMS_STRIDE * 4,
+    static_assert(!USES_MMA || K % 8 == 0, "rows of 16 bytes");
+    static_assert(!USES_MMA || CHUNK_UNITS % (WARPS_K * STAGES) == 0, "whole turns of the stages");
+    static_assert(!USES_MMA || (SHARED_BYTES >= N_BUFFERS * BUFFER * 2 &&
+                                SHARED_BYTES >= WARPS_K * TILE_M * SUMS_STRIDE * 4),
                   "the plan's shared memory");
 
     const u32 n_token_blocks = linear_ceil_div(m, TILE_M);

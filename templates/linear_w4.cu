@@ -245,9 +245,10 @@ multiply_mma(const scalar *__restrict__ x, const u32 *__restrict__ codes,
     constexpr u32 N_BUFFERS = N_CHUNKS > 1 ? 2 : 1;
     constexpr u32 BUFFER = TILE_M * linear_stride(CHUNK_K);
     constexpr u32 SUMS_STRIDE = BLOCK_ROWS + 4;
-    static_assert(CHUNK_UNITS % (WARPS_K * STAGES) == 0, "whole turns of the stages");
-    static_assert(SHARED_BYTES >= N_BUFFERS * BUFFER * 2 + (FUSED ? N_WARPS * GROUP * 4 : 0) &&
-                      SHARED_BYTES >= WARPS_K * TILE_M * SUMS_STRIDE * 4,
+    static_assert(!USES_MMA || CHUNK_UNITS % (WARPS_K * STAGES) == 0, "whole turns of the stages");
+    static_assert(!USES_MMA ||
+                      (SHARED_BYTES >= N_BUFFERS * BUFFER * 2 + (FUSED ? N_WARPS * GROUP * 4 : 0) &&
+                       SHARED_BYTES >= WARPS_K * TILE_M * SUMS_STRIDE * 4),
                   "the plan's shared memory");
 
     const u32 n_token_blocks = linear_ceil_div(m, TILE_M);
@@ -355,7 +356,8 @@ multiply_fma(const scalar *__restrict__ x, const u32 *__restrict__ codes,
              const scalar *__restrict__ bias, const scalar *__restrict__ rotated,
              scalar *__restrict__ y, float *__restrict__ partial, u32 m)
 {
-    static_assert(SHARED_BYTES >= CHUNK_K * TILE_M * 4 && SHARED_BYTES >= WARPS_K * BLOCK_ROWS * 4,
+    static_assert(USES_MMA || (SHARED_BYTES >= CHUNK_K * TILE_M * 4 &&
+                               SHARED_BYTES >= WARPS_K * BLOCK_ROWS * 4),
                   "the plan's shared memory");
     const u32 n_token_blocks = linear_ceil_div(m, TILE_M);
     const u32 first_token = block_index_x() % n_token_blocks * TILE_M;
