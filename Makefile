@@ -22,7 +22,7 @@ build: ## build the library, the command line and the tests (build/release)
 	$(call build,build/release)
 
 setup: ## show and install the packages that building, testing and the demo need
-	@scripts/setup.sh build demo
+	@scripts/setup.sh build demo cuda
 
 demo: setup ## set up, build, and show a model quantised, measured and running
 	$(call configure,build/release)
@@ -30,7 +30,7 @@ demo: setup ## set up, build, and show a model quantised, measured and running
 	scripts/demo.sh build/release
 
 test: ## set up, build, run all tests
-	@scripts/setup.sh build
+	@scripts/setup.sh build cuda
 	$(call configure,build/release)
 	$(call build,build/release)
 	scripts/run_tests.sh build/release
@@ -39,13 +39,13 @@ install: build ## install under PREFIX (/usr/local)
 	cmake --install build/release --prefix "$(PREFIX)"
 
 asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@scripts/setup.sh build
+	@scripts/setup.sh build cuda
 	$(call configure,build/asan,-DPARO_SANITIZE=address)
 	$(call build,build/asan)
 	scripts/run_tests.sh build/asan
 
 tsan: ## the tests that use threads under ThreadSanitizer
-	@scripts/setup.sh build
+	@scripts/setup.sh build cuda
 	$(call configure,build/tsan,-DPARO_SANITIZE=thread)
 	$(call build,build/tsan)
 	PARO_TEST_WRAPPER="$$(setarch -R true 2>/dev/null && echo setarch -R)" \
