@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * See timer.h.
+ *
+ * Invariants: 1. all kernels of a timer go into its one stream, so that records in order of start
+ * are in order of launch; 2. nothing else in the process launches kernels meanwhile.
+ */
+#include "tuner/timer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "gpu/nvml.h"
+
+enum {
+    MOST_SETS = 16,
+    MOST_SAMPLES = 256,
+    PROBE_THREADS = 256,
+    PROBE_PATTERN_WORDS = 1024,
+    PROBE_READS = 5
+};
+
+static const double lowest_clock = 0.93; /* of the highest seen: below it samples do not count */
+
+typedef enum clock_kind { CLOCK_CUPTI, CLOCK_GRAPH, CLOCK_EVENTS, CLOCK_HOST } clock_kind;
+
+struct paro_timer {
+    paro_gpu *gpu;
+    paro_cupti *cupti;
+    paro_nvml *nvml; /* may be NULL */
+    paro_gpu_stream *stream;
+    paro_gpu_event *events[2];
+    clock_kind clock;
+    uint32_t highest_mhz;
+    uint32_t n_others;
+    paro_gpu_module *probe_module;
+    paro_gpu_function *probe;
+    paro_gpu_ptr probe_data; /* then one word for its result */
+    size_t probe_bytes;
+    size_t flush_bytes; /* twice the L2 */
+    size_t next_set;
+};
+
+static const char probe_source[] =
+    "// Reads n x 16 bytes and xors all words into *out.\n"
+    "extern \"C\" __global__ void __launch_bounds__(256) paro_probe(const uint4 *__restrict__ "
+    "data,\n"
+    "    unsigned n, unsigned *__restrict__ out)\n"
+    "{\n"
+    "    const unsigned step = gridDim.x * 256u;\n"
+    "    unsigned i = blockIdx.x * 256u + threadIdx.x, sum = 0;\n"
+    "    for (; i + 3u * step < n; i += 4u * step) {\n"
+    "        uint4 a = data[i], b = data[i + step];\n"
+    "        uint4 c = data[i + 2u * step], d = data[i + 3u * step];\n"
+    "        sum ^= a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w;\n"
+    "        sum ^= c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;\n"
+    "    }\n"
+    "    for (; i < n; i += step) {\n"
+    "        uint4 a = data[i];\n"
+    "        sum ^= a.x ^ a.y ^ a.z ^ a.w;\n"
+    "    }\n"
+    "    for (unsigned other = 16; other > 0; other /= 2)\n"
+    "        sum ^= __shfl_xor_sync(0xffffffffu, sum, other);\n"
+    "    if (threadIdx.x % 32u == 0)\n"
+    "        atomicXor(out, sum);\n"
+    "}\n";
+
+const char *paro_probe_source(void)
+{
+    return probe_source;
+}
+
+paro_status paro_timer_new(paro_error *err, paro_gpu *gpu, paro_cupti *cupti, paro_timer **out)
+{
+    paro_timer *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return paro_fail_memory(err, sizeof *t, "a timer");
+    t->gpu = gpu;
+    t->cupti = cupti;
+    t->flush_bytes = (size_t)(2 * paro_gpu_info(gpu)->l2_bytes);
+    paro_status status = paro_gpu_stream_new(err, gpu, &t->stream);
+    if (paro_gpu_get_kind(gpu) == PARO_GPU_KIND_EMULATED) {
+        t->clock = CLOCK_HOST;
+    } else {
+        t->clock = cupti != NULL ? CLOCK_CUPTI : CLOCK_GRAPH;
+        for (size_t i = 0; i < 2 && status == PARO_STATUS_OK; i++)
+            status = paro_gpu_event_new(err, gpu, &t->events[i]);
+        if (status == PARO_STATUS_OK && paro_nvml_new(NULL, gpu, &t->nvml) == PARO_STATUS_OK) {
+            paro_nvml_state state;
+            paro_nvml_read(t->nvml, &state);
+            t->n_others = state.n_processes > 1 ? state.n_processes - 1 : 0;
+        }
+    }
+    if (status != PARO_STATUS_OK) {
+        paro_timer_free(t);
+        return status;
+    }
+    *out = t;
+    return PARO_STATUS_OK;
+}
+
+void paro_timer_free(paro_timer *t)
+{
+    if (t == NULL)
+        return;
+    paro_gpu_release(t->gpu, t->probe_data);
+    paro_gpu_module_free(t->probe_module);
+    paro_gpu_event_free(t->events[0]);
+    paro_gpu_event_free(t->events[1]);
+    paro_gpu_stream_free(t->stream);
+    paro_nvml_free(t->nvml);
+    free(t);
+}
+
+const char *paro_timer_clock(const paro_timer *t)
+{
+    static const char *const names[] = {"cupti", "graph", "events", "host"};
+    return names[t->clock];
+}
+
+uint32_t paro_timer_n_others(const paro_timer *t)
+{
+    return t->n_others;
+}
+
+/* ---- the probe --------------------------------------------------------------------------------
+ */
+
+static paro_status read_memory(paro_error *err, paro_timer *t, size_t n_bytes)
+{
+    const paro_device_info *info = paro_gpu_info(t->gpu);
+    paro_gpu_ptr result = t->probe_data + t->probe_bytes;
+    uint32_t n = (uint32_t)(n_bytes / 16);
+    void *args[] = {&t->probe_data, &n, &result};
+    paro_gpu_launch launch = {
+        .function = t->probe,
+        .grid = {info->n_sms > 0 ? 8 * info->n_sms : 64, 1, 1},
+        .n_threads = PROBE_THREADS,
+        .args = args,
+        .n_args = 3,
+    };
+    return paro_gpu_launch_kernel(err, t->stream, &launch);
+}
+
+/* Known contents: a pattern at the start, zeros behind it; returns what the probe is to find. */
+static paro_status fill_probe(paro_error *err, paro_timer *t, uint32_t *expected)
+{
+    uint32_t pattern[PROBE_PATTERN_WORDS], sum = 0;
+    for (uint32_t i = 0; i < PROBE_PATTERN_WORDS; i++) {
+        pattern[i] = (i + 1) * 2654435761u;
+        sum ^= pattern[i];
+    }
+    paro_status status =
+        paro_gpu_fill(err, t->gpu, t->stream, t->probe_data, 0, t->probe_bytes + 16);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_stream_wait(err, t->stream);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_upload(err, t->gpu, t->probe_data, pattern, sizeof pattern);
+    *expected = sum;
+    return status;
+}
+
+static paro_status time_read(paro_error *err, paro_timer *t, double *us)
+{
+    const paro_kernel_record *records = NULL;
+    size_t n = 0;
+    double best = 0;
+    paro_status status = PARO_STATUS_OK;
+    if (t->clock == CLOCK_CUPTI)
+        status = paro_cupti_take(err, t->cupti, &records, &n);
+    for (int i = 0; i < PROBE_READS && status == PARO_STATUS_OK; i++) {
+        double one = 0;
+        if (t->clock != CLOCK_CUPTI)
+            status = paro_gpu_event_record(err, t->stream, t->events[0]);
+        if (status == PARO_STATUS_OK)
+            status = read_memory(err, t, t->probe_bytes);
+        if (status == PARO_STATUS_OK && t->clock != CLOCK_CUPTI)
+            status = paro_gpu_event_record(err, t->stream, t->events[1]);
+        if (status == PARO_STATUS_OK)
+            status = paro_gpu_stream_wait(err, t->stream);
+        if (status != PARO_STATUS_OK)
+            return status;
+        if (t->clock == CLOCK_CUPTI) {
+            status = paro_cupti_take(err, t->cupti, &records, &n);
+            if (status == PARO_STATUS_OK && n == 1)
+                one = (double)(records[0].end_ns - records[0].start_ns) / 1e3;
+            else
+                t->clock = CLOCK_GRAPH; /* it records nothing here: do without */
+        } else {
+            status = paro_gpu_event_elapsed(err, t->events[0], t->events[1], &one);
+        }
+        if (one > 0 && (best == 0 || one < best))
+            best = one;
+    }
+    *us = best;
+    return status;
+}
+
+paro_status paro_timer_probe(paro_error *err, paro_timer *t, const paro_gpu_image *image,
+                             double *read_gbs)
+{
+    uint32_t expected = 0, found = 0;
+    double us = 0;
+    if (t->clock == CLOCK_HOST) {
+        *read_gbs = 0;
+        return PARO_STATUS_OK;
+    }
+    if (t->probe_module == NULL) {
+        size_t n_bytes = (size_t)512 << 20;
+        if (n_bytes < t->flush_bytes)
+            n_bytes = t->flush_bytes;
+        while (n_bytes > paro_gpu_info(t->gpu)->memory_bytes / 8)
+            n_bytes /= 2;
+        t->probe_bytes = n_bytes / 256 * 256;
+        if (t->flush_bytes > t->probe_bytes)
+            t->flush_bytes = t->probe_bytes;
+        paro_status status = paro_gpu_module_load(err, t->gpu, image, &t->probe_module);
+        if (status == PARO_STATUS_OK)
+            status = paro_gpu_module_function(err, t->probe_module, "paro_probe", &t->probe);
+        if (status == PARO_STATUS_OK)
+            status = paro_gpu_alloc(err, t->gpu, t->probe_bytes + 256, &t->probe_data);
+        if (status != PARO_STATUS_OK)
+            return status;
+    }
+    paro_status status = fill_probe(err, t, &expected);
+    if (status == PARO_STATUS_OK)
+        status = read_memory(err, t, t->probe_bytes);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_stream_wait(err, t->stream);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_download(err, t->gpu, &found, t->probe_data + t->probe_bytes, 4);
+    if (status != PARO_STATUS_OK)
+        return status;
+    if (found != expected)
+        return paro_fail(err, PARO_STATUS_IO,
+                         "%s does not compute right: a kernel that sums known data gave %08x, not "
+                         "%08x",
+                         paro_gpu_info(t->gpu)->name, found, expected);
+    status = time_read(err, t, &us);
+    if (status == PARO_STATUS_OK && us > 0)
+        *read_gbs = (double)t->probe_bytes / us / 1e3;
+    return status;
+}
+
+/* ---- samples ----------------------------------------------------------------------------------
+ */
+
+typedef struct batch {
+    double us[MOST_SETS];                /* by launch of the plan */
+    double kernel_us[PARO_MAX_LAUNCHES]; /* of the plan's kernels, where the clock tells */
+    size_t n;
+} batch;
+
+static bool needs_flush(const paro_timer *t, const paro_trial *trial)
+{
+    return t->probe != NULL &&
+           paro_trial_set_bytes(trial) * paro_trial_n_sets(trial) < t->flush_bytes;
+}
+
+static paro_status launch_sets(paro_error *err, paro_timer *t, paro_trial *trial, size_t n)
+{
+    paro_status status = PARO_STATUS_OK;
+    for (size_t i = 0; i < n && status == PARO_STATUS_OK; i++)
+        status = paro_trial_launch(err, trial, t->stream, t->next_set++);
+    return status;
+}
+
+static paro_status batch_cupti(paro_error *err, paro_timer *t, paro_trial *trial, batch *out)
+{
+    const size_t n_launches = paro_trial_plan(trial)->n_launches;
+    const paro_kernel_record *records = NULL;
+    size_t n = 0, at = needs_flush(t, trial) ? 1 : 0;
+    paro_status status = PARO_STATUS_OK;
+    if (at > 0)
+        status = read_memory(err, t, t->flush_bytes);
+    if (status == PARO_STATUS_OK)
+        status = launch_sets(err, t, trial, out->n);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_stream_wait(err, t->stream);
+    if (status == PARO_STATUS_OK)
+        status = paro_cupti_take(err, t->cupti, &records, &n);
+    if (status != PARO_STATUS_OK)
+        return status;
+    if (n != at + out->n * n_launches)
+        out->n = 0; /* records were lost: the batch does not count */
+    for (size_t i = 0; i < out->n; i++, at += n_launches) {
+        out->us[i] = (double)(records[at + n_launches - 1].end_ns - records[at].start_ns) / 1e3;
+        for (size_t k = 0; k < n_launches; k++)
+            out->kernel_us[k] += (double)(records[at + k].end_ns - records[at + k].start_ns) / 1e3;
+    }
+    return PARO_STATUS_OK;
+}
+
+/* One sample: the mean of a launch in a replay. */
+static paro_status batch_graph(paro_error *err, paro_timer *t, paro_trial *trial,
+                               paro_gpu_graph **graph, batch *out)
+{
+    double us = 0;
+    size_t n = paro_trial_n_sets(trial);
+    if (n < 4)
+        n = 4;
+    paro_status status = PARO_STATUS_OK;
+    if (*graph == NULL) {
+        status = paro_gpu_graph_begin(err, t->stream);
+        if (status != PARO_STATUS_OK)
+            return status;
+        status = launch_sets(err, t, trial, n);
+        paro_status end =
+            paro_gpu_graph_end(status == PARO_STATUS_OK ? err : NULL, t->stream, graph);
+        if (status == PARO_STATUS_OK)
+            status = end;
+    }
+    if (status == PARO_STATUS_OK && needs_flush(t, trial))
+        status = read_memory(err, t, t->flush_bytes);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_event_record(err, t->stream, t->events[0]);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_graph_launch(err, t->stream, *graph);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_event_record(err, t->stream, t->events[1]);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_stream_wait(err, t->stream);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_event_elapsed(err, t->events[0], t->events[1], &us);
+    out->n = 1;
+    out->us[0] = us / (double)n;
+    return status;
+}
+
+static paro_status batch_events(paro_error *err, paro_timer *t, paro_trial *trial, batch *out)
+{
+    paro_status status = PARO_STATUS_OK;
+    if (needs_flush(t, trial))
+        status = read_memory(err, t, t->flush_bytes);
+    for (size_t i = 0; i < out->n && status == PARO_STATUS_OK; i++) {
+        status = paro_gpu_event_record(err, t->stream, t->events[0]);
+        if (status == PARO_STATUS_OK)
+            status = launch_sets(err, t, trial, 1);
+        if (status == PARO_STATUS_OK)
+            status = paro_gpu_event_record(err, t->stream, t->events[1]);
+        if (status == PARO_STATUS_OK)
+            status = paro_gpu_stream_wait(err, t->stream);
+        if (status == PARO_STATUS_OK)
+            status = paro_gpu_event_elapsed(err, t->events[0], t->events[1], &out->us[i]);
+    }
+    return status;
+}
+
+static paro_status batch_host(paro_error *err, paro_timer *t, paro_trial *trial, batch *out)
+{
+    paro_status status = PARO_STATUS_OK;
+    for (size_t i = 0; i < out->n && status == PARO_STATUS_OK; i++) {
+        double start = paro_clock_seconds();
+        status = launch_sets(err, t, trial, 1);
+        if (status == PARO_STATUS_OK)
+            status = paro_gpu_stream_wait(err, t->stream);
+        out->us[i] = (paro_clock_seconds() - start) * 1e6;
+    }
+    return status;
+}
+
+/* Whether samples taken just now count; *mhz is the SM clock (0: unknown). */
+static bool clock_is_good(paro_timer *t, uint32_t *mhz)
+{
+    paro_nvml_state state;
+    *mhz = 0;
+    if (t->nvml == NULL)
+        return true;
+    paro_nvml_read(t->nvml, &state);
+    *mhz = state.sm_clock_mhz;
+    if (state.sm_clock_mhz > t->highest_mhz)
+        t->highest_mhz = state.sm_clock_mhz;
+    return !state.is_throttled && state.sm_clock_mhz >= lowest_clock * t->highest_mhz;
+}
+
+static double occupancy_of(const paro_timer *t, const paro_trial *trial,
+                           const double kernel_us[PARO_MAX_LAUNCHES])
+{
+    const paro_plan *plan = paro_trial_plan(trial);
+    bool exact = false;
+    const paro_arch *arch = paro_arch_for_capability(paro_gpu_info(t->gpu)->capability, &exact);
+    size_t longest = 0;
+    for (size_t i = 1; i < plan->n_launches; i++)
+        if (kernel_us[i] > kernel_us[longest])
+            longest = i;
+    const paro_launch *launch = &plan->launches[longest];
+    uint32_t n_blocks = paro_gpu_occupancy(paro_trial_function(trial, longest), launch->n_threads,
+                                           launch->shared_bytes);
+    return arch != NULL ? (double)n_blocks * launch->n_threads / arch->sm_threads : 0;
+}
+
+paro_status paro_timer_run(paro_error *err, paro_timer *t, paro_trial *trial, uint32_t n_samples,
+                           paro_measurement *out)
+{
+    double samples[MOST_SAMPLES], poor[MOST_SAMPLES], kernel_us[PARO_MAX_LAUNCHES] = {0};
+    uint32_t n = 0, n_poor = 0, mhz = 0;
+    paro_gpu_graph *graph = NULL;
+    if (n_samples < 1 || n_samples > MOST_SAMPLES)
+        n_samples = n_samples < 1 ? 1 : MOST_SAMPLES;
+    paro_status status =
+        paro_trial_make_sets(err, trial, t->flush_bytes, t->clock == CLOCK_HOST ? 1 : MOST_SETS);
+    /* Once for nothing: code and translations come into their caches. */
+    if (status == PARO_STATUS_OK)
+        status = launch_sets(err, t, trial, 1);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_stream_wait(err, t->stream);
+    if (status == PARO_STATUS_OK && t->clock == CLOCK_CUPTI) {
+        const paro_kernel_record *records = NULL;
+        size_t n_records = 0;
+        status = paro_cupti_take(err, t->cupti, &records, &n_records);
+    }
+    uint32_t most_batches = 3 * n_samples + 4;
+    for (uint32_t i = 0; status == PARO_STATUS_OK && n < n_samples && i < most_batches; i++) {
+        batch b = {.n = paro_trial_n_sets(trial)};
+        if (b.n < 4)
+            b.n = 4;
+        if (b.n > n_samples - n)
+            b.n = n_samples - n;
+        if (t->clock == CLOCK_CUPTI)
+            status = batch_cupti(err, t, trial, &b);
+        else if (t->clock == CLOCK_GRAPH)
+            status = batch_graph(err, t, trial, &graph, &b);
+        else if (t->clock == CLOCK_EVENTS)
+            status = batch_events(err, t, trial, &b);
+        else
+            status = batch_host(err, t, trial, &b);
+        if (status != PARO_STATUS_OK)
+            break;
+        bool is_good = clock_is_good(t, &mhz);
+        for (size_t j = 0; j < b.n; j++) {
+            if (is_good)
+                samples[n++] = b.us[j];
+            else if (n_poor < MOST_SAMPLES)
+                poor[n_poor++] = b.us[j];
+        }
+        for (size_t k = 0; k < PARO_MAX_LAUNCHES; k++)
+            kernel_us[k] += b.kernel_us[k];
+    }
+    paro_gpu_graph_free(graph);
+    if (status != PARO_STATUS_OK)
+        return status;
+    /* A device that is throttled all the time still has its fastest kernel. */
+    while (n < n_samples && n_poor > 0)
+        samples[n++] = poor[--n_poor];
+    if (n == 0)
+        return paro_fail(err, PARO_STATUS_IO, "no kernel was recorded by the clock \"%s\"",
+                         paro_timer_clock(t));
+    paro_measurement_set_samples(out, samples, n);
+    out->clock_mhz = mhz;
+    snprintf(out->clock, sizeof out->clock, "%s", paro_timer_clock(t));
+    out->occupancy = occupancy_of(t, trial, kernel_us);
+    return PARO_STATUS_OK;
+}
