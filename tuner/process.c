@@ -37,7 +37,8 @@ struct paro_process {
     paro_buffer payload;
 };
 
-/* ---- life and death --------------------------------------------------------------------------- */
+/* ---- life and death ---------------------------------------------------------------------------
+ */
 
 static paro_status start(paro_error *err, paro_process *p)
 {
@@ -236,12 +237,18 @@ const paro_process_info *paro_process_get_info(const paro_process *p)
     return &p->info;
 }
 
+bool paro_process_is_alive(const paro_process *p)
+{
+    return p->fd >= 0;
+}
+
 uint32_t paro_process_n_lost(const paro_process *p)
 {
     return p->n_lost;
 }
 
-/* ---- requests --------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------
+ */
 
 paro_status paro_process_probe(paro_error *err, paro_process *p, const paro_gpu_image *image)
 {
@@ -310,9 +317,8 @@ paro_status paro_process_measure(paro_error *err, paro_process *p, const paro_pr
     paro_wire_put_u32(&w, q->verify);
     paro_wire_put_u32(&w, q->image.is_ptx);
     paro_wire_put_bytes(&w, q->image.data, q->image.n_bytes);
-    paro_status status =
-        exchange(&problem, p, PARO_WIRE_MEASURE, &w, PARO_WIRE_ROW, p->options.measure_seconds,
-                 meanwhile, context, &r, &alive);
+    paro_status status = exchange(&problem, p, PARO_WIRE_MEASURE, &w, PARO_WIRE_ROW,
+                                  p->options.measure_seconds, meanwhile, context, &r, &alive);
     if (alive && status != PARO_STATUS_OK)
         return paro_fail(err, status, "%s", problem.message);
     if (alive) {

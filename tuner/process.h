@@ -35,6 +35,8 @@ paro_status paro_process_new(paro_error *err, const paro_process_options *option
                              paro_process **out);
 void paro_process_free(paro_process *process);
 const paro_process_info *paro_process_get_info(const paro_process *process);
+/* Whether there is a worker: not where the last one died and no other could be started. */
+bool paro_process_is_alive(const paro_process *process);
 uint32_t paro_process_n_lost(const paro_process *process);
 
 /* The probe's code (referenced): run now, and by every later worker before anything else. */

@@ -79,8 +79,8 @@ static paro_status find_trial(paro_error *err, worker *w, const request *q, paro
         empty = 0;
     }
     paro_trial *trial = NULL;
-    paro_status status = paro_trial_new(err, w->gpu, &q->problem, q->m, &q->config, q->seed,
-                                        w->pool, &trial);
+    paro_status status =
+        paro_trial_new(err, w->gpu, &q->problem, q->m, &q->config, q->seed, w->pool, &trial);
     if (status != PARO_STATUS_OK)
         return status;
     w->trials[empty].trial = trial;
@@ -107,7 +107,8 @@ static paro_status read_request(paro_error *err, paro_wire_reader *r, request *q
     return status;
 }
 
-/* ---- requests --------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------
+ */
 
 static paro_status do_open(paro_error *err, worker *w, paro_wire_reader *r, paro_wire_writer *out)
 {
@@ -185,7 +186,7 @@ static void run(worker *w, paro_trial *trial, const paro_gpu_image *image, bool 
     if (paro_gpu_is_lost(w->gpu))
         m->state = PARO_CANDIDATE_CRASHED;
     if (m->state != PARO_CANDIDATE_TIMED)
-        snprintf(m->reason, sizeof m->reason, "%s", err.message);
+        snprintf(m->reason, sizeof m->reason, "%.*s", PARO_REASON_BYTES - 1, err.message);
     paro_text_make_printable(m->reason, sizeof m->reason);
 }
 
@@ -242,8 +243,8 @@ static paro_status serve(paro_error *err, worker *w, paro_wire_type type, paro_b
         reply = PARO_WIRE_ROW;
         break;
     default:
-        status = paro_fail(&problem, PARO_STATUS_FORMAT, "worker: an unknown request (%d)",
-                           (int)type);
+        status =
+            paro_fail(&problem, PARO_STATUS_FORMAT, "worker: an unknown request (%d)", (int)type);
         break;
     }
     if (status != PARO_STATUS_OK) {
