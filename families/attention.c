@@ -156,12 +156,10 @@ static void default_config(const paro_problem *problem, const paro_arch *arch,
         if (v[PARAM_KEYS] > RUN) {
             v[PARAM_KEYS] = RUN;
             v[PARAM_KEY_WARPS] = 1;
-        } else if (v[PARAM_ROW_WARPS] > 1) {
-            v[PARAM_ROW_WARPS] /= 2;
-        } else if (v[PARAM_ROWS] > 1) {
-            v[PARAM_ROWS] /= 2;
+        } else if (tile_rows(out) > 8) {
+            v[v[PARAM_ROW_WARPS] > 1 ? PARAM_ROW_WARPS : PARAM_ROWS] /= 2;
         } else {
-            v[PARAM_KEYS] = 16;
+            v[PARAM_KEYS] = 16; /* eight rows of 256 channels in fp32 fit everywhere */
         }
     }
     /* Some 256 blocks. */
