@@ -109,7 +109,7 @@ static void test_kernels(void **state)
     paro_gpu *gpu = test_emulator("test_rope_family");
     test_emulated(gpu, "rope:heads=4,kv_heads=2,head_dim=128,m=4,dtype=f16,qk_norm=1", "warps=4", 3,
                   2);
-    test_emulated(gpu, "rope:heads=6,kv_heads=2,head_dim=80,m=2,dtype=bf16,qk_norm=0", "warps=2", 0,
+    test_emulated(gpu, "rope:heads=3,kv_heads=1,head_dim=80,m=3,dtype=bf16,qk_norm=0", "warps=4", 0,
                   2);
     test_emulated(gpu, "rope:heads=1,kv_heads=1,head_dim=256,m=2,dtype=f32,qk_norm=1", "", 0, 1);
     test_emulated(gpu, "rope:heads=1,kv_heads=1,head_dim=2,m=1,dtype=f16,qk_norm=1", "", 0, 1);
