@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Whole files: row hashes, migration, iteration, damaged rows, verification, bundles and merging,
- * pruning.
+ * Whole files: row hashes, migration, iteration, damaged rows, verification, pruning.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -142,69 +141,6 @@ static void make_version_1(const char *path, unsigned n)
     sqlite3_close(db);
 }
 
-typedef struct seen {
-    unsigned n, n_equal;
-    bool of_version_1; /* columns that came later are 0 */
-    unsigned stop_at;
-} seen;
-
-/* Rows are numbered by their problem's n. */
-static unsigned number_of(const char *problem)
-{
-    unsigned n = 0;
-    assert_int_equal(sscanf(problem, "linear_w4:n=%u", &n), 1);
-    return n - 64;
-}
-
-static bool see_winner(void *context, const paro_cache_winner *winner)
-{
-    seen *s = context;
-    test_row row;
-    test_row_make(&row, number_of(winner->problem));
-    if (s->of_version_1)
-        row.winner.n_ties = row.winner.n_candidates = 0;
-    s->n_equal += test_winner_equal(winner, &row.winner);
-    return ++s->n != s->stop_at;
-}
-
-static bool see_timing(void *context, const paro_cache_timing *timing)
-{
-    seen *s = context;
-    test_row row;
-    test_row_make(&row, number_of(timing->problem));
-    if (s->of_version_1)
-        row.timing.error = 0;
-    s->n_equal += test_timing_equal(timing, &row.timing);
-    return ++s->n != s->stop_at;
-}
-
-static bool see_kernel(void *context, const paro_cache_kernel *kernel)
-{
-    seen *s = context;
-    unsigned i = 0;
-    test_row row;
-    assert_int_equal(sscanf(kernel->signature, "[\"kernel_%u", &i), 1);
-    test_row_make(&row, i);
-    s->n_equal += test_kernel_equal(kernel, &row.kernel);
-    return ++s->n != s->stop_at;
-}
-
-/* All that is there is what was put; `n` of each. */
-static void assert_holds(paro_cache *cache, unsigned n, bool of_version_1)
-{
-    paro_error err;
-    seen winners = {.of_version_1 = of_version_1}, kernels = winners, timings = winners;
-    assert_ok(paro_cache_each_winner(&err, cache, NULL, NULL, see_winner, &winners));
-    assert_ok(paro_cache_each_kernel(&err, cache, NULL, see_kernel, &kernels));
-    assert_ok(paro_cache_each_timing(&err, cache, NULL, NULL, see_timing, &timings));
-    assert_int_equal(winners.n, n);
-    assert_int_equal(winners.n_equal, n);
-    assert_int_equal(kernels.n, n);
-    assert_int_equal(kernels.n_equal, n);
-    assert_int_equal(timings.n, n);
-    assert_int_equal(timings.n_equal, n);
-}
-
 static void test_migration(void **state)
 {
     paro_error err;
@@ -218,18 +154,18 @@ static void test_migration(void **state)
 
     /* where nothing may be written, the older rows are read as they are */
     cache = test_cache_open(path, true);
-    assert_holds(cache, 6, true);
+    test_assert_holds(cache, 6, true);
     assert_ok(paro_cache_get_info(&err, cache, &info));
     assert_int_equal(info.schema, 1);
     paro_cache_free(cache);
     paro_cache_options options = {.system_path = path};
     assert_ok(paro_cache_open(&err, &options, &cache));
-    assert_holds(cache, 6, true);
+    test_assert_holds(cache, 6, true);
     paro_cache_free(cache);
     cache = test_cache_open(other, false);
     assert_ok(paro_cache_import(&err, cache, path, NULL, &merged));
     assert_int_equal(merged.n_winners_added, 6);
-    assert_holds(cache, 6, true);
+    test_assert_holds(cache, 6, true);
     paro_cache_free(cache);
 
     /* one row is damaged: it is left behind */
@@ -242,11 +178,11 @@ static void test_migration(void **state)
     test_row_make(&row, 1);
     row.winner.n_candidates = row.winner.n_ties = 0;
     assert_ok(paro_cache_put_winner(&err, cache, &row.winner));
-    assert_holds(cache, 6, true);
+    test_assert_holds(cache, 6, true);
     paro_cache_free(cache);
     paro_buffer_clear(&log);
     assert_ok(paro_cache_open(&err, &options, &cache)); /* now it is as a new one */
-    assert_holds(cache, 6, true);
+    test_assert_holds(cache, 6, true);
     assert_ok(paro_cache_verify(&err, cache, &info));
     assert_int_equal(info.schema, 2);
     assert_int_equal(info.n_damaged, 0);
@@ -273,25 +209,25 @@ static void test_each(void **state)
     paro_cache_free(cache);
     paro_cache_options options = {.path = path, .system_path = system_path};
     assert_ok(paro_cache_open(&err, &options, &cache));
-    assert_holds(cache, 12, false); /* 5 and 6 once */
-    seen some = {.stop_at = 4};
-    assert_ok(paro_cache_each_winner(&err, cache, NULL, NULL, see_winner, &some));
+    test_assert_holds(cache, 12, false); /* 5 and 6 once */
+    test_seen some = {.stop_at = 4};
+    assert_ok(paro_cache_each_winner(&err, cache, NULL, NULL, test_see_winner, &some));
     assert_int_equal(some.n, 4);
-    some = (seen){0};
-    assert_ok(paro_cache_each_winner(&err, cache, "linear_w", NULL, see_winner, &some));
-    assert_ok(paro_cache_each_winner(&err, cache, "linear_w4", "cc75", see_winner, &some));
-    assert_ok(paro_cache_each_kernel(&err, cache, "linear", see_kernel, &some));
-    assert_ok(paro_cache_each_timing(&err, cache, "linear_w4", NULL, see_timing, &some));
+    some = (test_seen){0};
+    assert_ok(paro_cache_each_winner(&err, cache, "linear_w", NULL, test_see_winner, &some));
+    assert_ok(paro_cache_each_winner(&err, cache, "linear_w4", "cc75", test_see_winner, &some));
+    assert_ok(paro_cache_each_kernel(&err, cache, "linear", test_see_kernel, &some));
+    assert_ok(paro_cache_each_timing(&err, cache, "linear_w4", NULL, test_see_timing, &some));
     assert_int_equal(some.n, 0);
     test_row row;
     test_row_make(&row, 3);
-    assert_ok(paro_cache_each_winner(&err, cache, "linear_w4", row.winner.device_class, see_winner,
-                                     &some));
+    assert_ok(paro_cache_each_winner(&err, cache, "linear_w4", row.winner.device_class,
+                                     test_see_winner, &some));
     assert_int_equal(some.n, 12);
-    assert_ok(paro_cache_each_kernel(&err, cache, "linear_w4", see_kernel, &some));
+    assert_ok(paro_cache_each_kernel(&err, cache, "linear_w4", test_see_kernel, &some));
     assert_int_equal(some.n, 24);
-    assert_ok(paro_cache_each_timing(&err, cache, row.problem, row.winner.device_class, see_timing,
-                                     &some));
+    assert_ok(paro_cache_each_timing(&err, cache, row.problem, row.winner.device_class,
+                                     test_see_timing, &some));
     assert_int_equal(some.n, 25);
     paro_cache_free(cache);
     free(system_path);
@@ -377,197 +313,6 @@ static void test_damaged_rows(void **state)
     free(path);
 }
 
-/* ---- bundles -----------------------------------------------------------------------------------
- */
-
-static void test_export_import(void **state)
-{
-    paro_error err;
-    paro_merge_result merged;
-    paro_cache_info info;
-    char *path = test_path(*state, "cache.db"), *bundle = test_path(*state, "bundle");
-    char *again = test_path(*state, "again"), *other = test_path(*state, "other.db");
-    paro_cache *cache = test_cache_open(path, false);
-    test_cache_fill(cache, 0, 9);
-    const paro_cache_filter all = {.with_timings = true};
-    assert_ok(paro_cache_export(&err, cache, bundle, &all, false, NULL));
-    assert_fails(paro_cache_export(&err, cache, bundle, &all, false, NULL), PARO_STATUS_EXISTS,
-                 "there is a file already");
-    assert_ok(paro_cache_export(&err, cache, bundle, &all, true, NULL));
-    assert_ok(paro_cache_export(&err, cache, again, NULL, false, NULL));
-    char *bytes[2];
-    size_t n_bytes[2];
-    assert_ok(paro_file_read(&err, bundle, 1 << 24, &bytes[0], &n_bytes[0]));
-    assert_ok(paro_file_read(&err, again, 1 << 24, &bytes[1], &n_bytes[1]));
-    assert_int_equal(n_bytes[0], n_bytes[1]);
-    assert_memory_equal(bytes[0], bytes[1], n_bytes[0]);
-    free(bytes[0]);
-    free(bytes[1]);
-    paro_cache_free(cache);
-
-    cache = test_cache_open(bundle, true); /* a bundle is a cache */
-    assert_holds(cache, 9, false);
-    assert_ok(paro_cache_verify(&err, cache, &info));
-    assert_int_equal(info.n_damaged, 0);
-    paro_cache_free(cache);
-
-    cache = test_cache_open(other, false);
-    test_cache_fill(cache, 0, 2);
-    test_sql(bundle, "UPDATE kernels SET binary=x'00' WHERE rowid=9");
-    assert_ok(paro_cache_import(&err, cache, bundle, NULL, &merged));
-    assert_int_equal(merged.n_winners_added, 7);
-    assert_int_equal(merged.n_winners_kept, 2);
-    assert_int_equal(merged.n_winners_replaced, 0);
-    assert_int_equal(merged.n_timings_added, 7);
-    assert_int_equal(merged.n_damaged, 1);
-    const uint64_t n_first = merged.n_kernels_added;
-    assert_true(n_first == 6 || n_first == 7); /* which one is damaged follows from its hash */
-    assert_ok(paro_cache_import(&err, cache, again, NULL, &merged));
-    assert_int_equal(n_first + merged.n_kernels_added, 7);
-    assert_holds(cache, 9, false);
-    assert_fails(paro_cache_import(&err, cache, other, NULL, &merged), PARO_STATUS_INVALID_ARGUMENT,
-                 "than the cache itself");
-    assert_fails(paro_cache_import(&err, cache, "/nowhere", NULL, &merged), PARO_STATUS_NOT_FOUND,
-                 "no such bundle");
-    test_sql(again, "PRAGMA user_version=9");
-    assert_fails(paro_cache_import(&err, cache, again, NULL, &merged), PARO_STATUS_UNSUPPORTED,
-                 "of schema 2 or older, found 9");
-    paro_cache_free(cache);
-    free(path);
-    free(bundle);
-    free(again);
-    free(other);
-}
-
-static bool stop(void *context, const char *stage, uint64_t done, uint64_t total)
-{
-    (void)context;
-    (void)stage;
-    (void)done;
-    (void)total;
-    return false;
-}
-
-/* By problem, by target, without timings; and stopped on request. */
-static void test_export_filters(void **state)
-{
-    paro_error err;
-    paro_cache_info info;
-    test_row rows[2], row;
-    char *path = test_path(*state, "cache.db"), *bundle = test_path(*state, "bundle");
-    paro_cache *cache = test_cache_open(path, false);
-    test_cache_fill(cache, 0, 6);
-    test_row_make(&row, 20);
-    row.kernel.arch = "sm_90a";
-    assert_ok(paro_cache_put_kernel(&err, cache, &row.kernel));
-    assert_ok(paro_cache_put_winner(&err, cache, &row.winner));
-    test_row_make(&row, 21);
-    row.kernel.arch = "sm_80";
-    assert_ok(paro_cache_put_kernel(&err, cache, &row.kernel));
-    assert_ok(paro_cache_put_winner(&err, cache, &row.winner));
-    test_row_make(&rows[0], 1);
-    test_row_make(&rows[1], 4);
-    const char *problems[] = {rows[0].problem, rows[1].problem, "absent:m=1"};
-    const struct {
-        paro_cache_filter filter;
-        unsigned n_winners, n_kernels, n_timings;
-    } cases[] = {
-        {{problems, 3, NULL, true}, 2, 2, 2},    {{problems, 3, NULL, false}, 2, 2, 0},
-        {{problems, 1, "sm_80", true}, 0, 0, 1}, {{NULL, 0, "sm_80", false}, 1, 1, 0},
-        {{NULL, 0, "sm_90", false}, 7, 7, 0},    {{NULL, 0, "sm_90a", false}, 7, 7, 0},
-        {{NULL, 0, NULL, false}, 8, 8, 0},       {{problems, 0, NULL, true}, 0, 0, 0},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_ok(paro_cache_export(&err, cache, bundle, &cases[i].filter, true, NULL));
-        paro_cache *out = test_cache_open(bundle, true);
-        assert_ok(paro_cache_get_info(&err, out, &info));
-        assert_int_equal(info.n_winners, cases[i].n_winners);
-        assert_int_equal(info.n_kernels, cases[i].n_kernels);
-        assert_int_equal(info.n_timings, cases[i].n_timings);
-        paro_cache_free(out);
-    }
-    assert_int_equal(unlink(bundle), 0);
-    paro_observer observer = {.progress = stop};
-    assert_fails(paro_cache_export(&err, cache, bundle, NULL, true, &observer),
-                 PARO_STATUS_CANCELLED, "export");
-    assert_false(paro_path_exists(bundle));
-    assert_ok(paro_cache_export(&err, cache, bundle, NULL, true, NULL));
-    paro_cache_free(cache);
-    char *other = test_path(*state, "other.db");
-    paro_merge_result merged;
-    cache = test_cache_open(other, false);
-    assert_fails(paro_cache_import(&err, cache, bundle, &observer, &merged), PARO_STATUS_CANCELLED,
-                 "import");
-    assert_holds(cache, 0, false);
-    paro_cache_free(cache);
-    free(other);
-    free(path);
-    free(bundle);
-}
-
-/* Of three winners for one key the same one stays, whatever the order of merging. */
-static void test_merge_in_any_order(void **state)
-{
-    static const struct {
-        uint32_t n_samples;
-        double median_us;
-        const char *driver;
-    } sets[][3] = {
-        {{0, 0, "a"}, {5, 9, "b"}, {0, 0, "c"}},     /* timed before not timed */
-        {{10, 9, "a"}, {50, 11, "b"}, {20, 8, "c"}}, /* more samples */
-        {{10, 9, "a"}, {10, 7, "b"}, {10, 8, "c"}},  /* faster */
-    };
-    static const unsigned orders[][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
-                                         {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
-    paro_error err;
-    paro_merge_result merged;
-    char *path = test_path(*state, "cache.db");
-    for (size_t set = 0; set < 4; set++) {
-        char *bundles[3];
-        char first[16] = "";
-        for (unsigned i = 0; i < 3; i++) {
-            char name[16];
-            test_row row;
-            snprintf(name, sizeof name, "%zu-%u", set, i);
-            bundles[i] = test_path(*state, name);
-            paro_cache *cache = test_cache_open(bundles[i], false);
-            test_row_make(&row, 0);
-            if (set < 3) {
-                row.winner.n_samples = sets[set][i].n_samples;
-                row.winner.median_us = sets[set][i].median_us;
-                row.winner.driver = sets[set][i].driver;
-            } else { /* the greater hash */
-                row.winner.driver = name;
-            }
-            assert_ok(paro_cache_put_winner(&err, cache, &row.winner));
-            paro_cache_free(cache);
-        }
-        for (size_t o = 0; o < 6; o++) {
-            paro_arena arena = {0};
-            paro_cache_winner winner;
-            test_row row;
-            paro_cache *cache = test_cache_open(path, false);
-            for (unsigned i = 0; i < 3; i++)
-                assert_ok(paro_cache_import(&err, cache, bundles[orders[o][i]], NULL, &merged));
-            test_row_make(&row, 0);
-            assert_ok(paro_cache_get_winner(&err, cache, row.problem, row.winner.device_class,
-                                            row.winner.template_hash, NULL, &arena, &winner));
-            if (set < 3)
-                assert_string_equal(winner.driver, "b");
-            else if (o == 0)
-                snprintf(first, sizeof first, "%s", winner.driver);
-            else
-                assert_string_equal(winner.driver, first);
-            paro_arena_release(&arena);
-            paro_cache_free(cache);
-            assert_int_equal(unlink(path), 0);
-        }
-        for (unsigned i = 0; i < 3; i++)
-            free(bundles[i]);
-    }
-    free(path);
-}
-
 static void test_prune(void **state)
 {
     paro_error err;
@@ -610,7 +355,7 @@ static void test_prune(void **state)
     assert_int_equal(n_removed, 4 + 4 + 5);
     paro_cache_free(cache);
     cache = test_cache_open(path, true);
-    assert_holds(cache, 0, false);
+    test_assert_holds(cache, 0, false);
     paro_cache_free(cache);
     free(path);
 }
@@ -623,9 +368,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_migration, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damaged_rows, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_export_import, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_export_filters, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_merge_in_any_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_prune, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -162,4 +162,67 @@ static inline void test_sql(const char *path, const char *sql)
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
+typedef struct test_seen {
+    unsigned n, n_equal;
+    bool of_version_1; /* columns that came later are 0 */
+    unsigned stop_at;
+} test_seen;
+
+/* Rows are numbered by their problem's n. */
+static inline unsigned test_number_of(const char *problem)
+{
+    unsigned n = 0;
+    assert_int_equal(sscanf(problem, "linear_w4:n=%u", &n), 1);
+    return n - 64;
+}
+
+static inline bool test_see_winner(void *context, const paro_cache_winner *winner)
+{
+    test_seen *s = context;
+    test_row row;
+    test_row_make(&row, test_number_of(winner->problem));
+    if (s->of_version_1)
+        row.winner.n_ties = row.winner.n_candidates = 0;
+    s->n_equal += test_winner_equal(winner, &row.winner);
+    return ++s->n != s->stop_at;
+}
+
+static inline bool test_see_timing(void *context, const paro_cache_timing *timing)
+{
+    test_seen *s = context;
+    test_row row;
+    test_row_make(&row, test_number_of(timing->problem));
+    if (s->of_version_1)
+        row.timing.error = 0;
+    s->n_equal += test_timing_equal(timing, &row.timing);
+    return ++s->n != s->stop_at;
+}
+
+static inline bool test_see_kernel(void *context, const paro_cache_kernel *kernel)
+{
+    test_seen *s = context;
+    unsigned i = 0;
+    test_row row;
+    assert_int_equal(sscanf(kernel->signature, "[\"kernel_%u", &i), 1);
+    test_row_make(&row, i);
+    s->n_equal += test_kernel_equal(kernel, &row.kernel);
+    return ++s->n != s->stop_at;
+}
+
+/* All that is there is what was put; `n` of each. */
+static inline void test_assert_holds(paro_cache *cache, unsigned n, bool of_version_1)
+{
+    paro_error err;
+    test_seen winners = {.of_version_1 = of_version_1}, kernels = winners, timings = winners;
+    assert_ok(paro_cache_each_winner(&err, cache, NULL, NULL, test_see_winner, &winners));
+    assert_ok(paro_cache_each_kernel(&err, cache, NULL, test_see_kernel, &kernels));
+    assert_ok(paro_cache_each_timing(&err, cache, NULL, NULL, test_see_timing, &timings));
+    assert_int_equal(winners.n, n);
+    assert_int_equal(winners.n_equal, n);
+    assert_int_equal(kernels.n, n);
+    assert_int_equal(kernels.n_equal, n);
+    assert_int_equal(timings.n, n);
+    assert_int_equal(timings.n_equal, n);
+}
+
 #endif
