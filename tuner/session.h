@@ -13,6 +13,16 @@
 #include "tuner/store.h"
 #include "tuner/tuner.h"
 
+/* How long a worker may take (seconds; 0: process.h's defaults). */
+typedef struct paro_tune_limits {
+    double open_seconds, prepare_seconds, measure_seconds;
+} paro_tune_limits;
+
+/* paro_tune with other limits. */
+paro_status paro_tune_within(paro_error *err, paro_cache *cache, const paro_problems *problems,
+                             const paro_tune_options *options, const paro_tune_limits *limits,
+                             paro_tune_summary *out);
+
 typedef struct paro_tune_session {
     const paro_tune_options *options;
     const paro_strategy *strategy;

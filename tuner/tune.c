@@ -64,7 +64,8 @@ static paro_status probe(paro_error *err, paro_tune_session *s, paro_binary *bin
 }
 
 static paro_status session_open(paro_error *err, paro_tune_session *s, paro_cache *cache,
-                                const paro_tune_options *options, paro_binary *probe_binary)
+                                const paro_tune_options *options, const paro_tune_limits *limits,
+                                paro_binary *probe_binary)
 {
     const char *strategy = options->strategy != NULL ? options->strategy : "default";
     s->options = options;
@@ -80,6 +81,9 @@ static paro_status session_open(paro_error *err, paro_tune_session *s, paro_cach
         .program = options->worker,
         .arguments = options->worker_args,
         .device = options->device,
+        .open_seconds = limits->open_seconds,
+        .prepare_seconds = limits->prepare_seconds,
+        .measure_seconds = limits->measure_seconds,
         .observer = options->observer,
     };
     paro_status status = PARO_STATUS_OK;
@@ -237,6 +241,14 @@ static void summarise(const paro_tune_session *s, double start, paro_tune_summar
 paro_status paro_tune(paro_error *err, paro_cache *cache, const paro_problems *problems,
                       const paro_tune_options *options, paro_tune_summary *out)
 {
+    const paro_tune_limits limits = {0};
+    return paro_tune_within(err, cache, problems, options, &limits, out);
+}
+
+paro_status paro_tune_within(paro_error *err, paro_cache *cache, const paro_problems *problems,
+                             const paro_tune_options *options, const paro_tune_limits *limits,
+                             paro_tune_summary *out)
+{
     const double start = paro_clock_seconds();
     const size_t n = paro_problems_count(problems);
     const uint32_t n_shards = options->n_shards > 0 ? options->n_shards : 1;
@@ -257,7 +269,7 @@ paro_status paro_tune(paro_error *err, paro_cache *cache, const paro_problems *p
         status = paro_fail_memory(err, n * sizeof *q.problems, "problems");
         goto done;
     }
-    status = session_open(err, &s, cache, options, &probe_binary);
+    status = session_open(err, &s, cache, options, limits, &probe_binary);
     if (status != PARO_STATUS_OK)
         goto done;
     for (size_t i = options->shard; i < n; i += n_shards) {
