@@ -42,7 +42,7 @@ uint32_t paro_emu_ballot(const emulator_thread *self, bool predicate)
 /* ---- mma.m16n8k16 ------------------------------------------------------------------------------
  */
 
-static void f32_of_16(float *out, const uint16_t *in, size_t n, bool is_bf16)
+void paro_emu_f32_of_16(float *out, const uint16_t *in, size_t n, bool is_bf16)
 {
     if (is_bf16) {
         for (size_t i = 0; i < n; i++) {
@@ -84,8 +84,8 @@ static void multiply(uint32_t (*slots)[PARO_EMU_SLOTS], bool is_bf16)
         memcpy(&d[g][2 * t], &slots[lane][6], 8);
         memcpy(&d[g + 8][2 * t], &slots[lane][8], 8);
     }
-    f32_of_16(&a[0][0], &a16[0][0], 256, is_bf16);
-    f32_of_16(&b[0][0], &b16[0][0], 128, is_bf16);
+    paro_emu_f32_of_16(&a[0][0], &a16[0][0], 256, is_bf16);
+    paro_emu_f32_of_16(&b[0][0], &b16[0][0], 128, is_bf16);
     for (uint32_t i = 0; i < 16; i++)
         for (uint32_t k = 0; k < 16; k++)
             for (uint32_t j = 0; j < 8; j++)

@@ -37,7 +37,8 @@ struct emulator_thread {
     const emulator_calls *calls;
 };
 
-// What a thread asks of the emulator: run.c, collective.c, copies.c.
+// What a thread asks of the emulator: run.c, collective.c, copies.c,
+// wgmma.c.
 struct emulator_calls {
     void (*block_barrier)(const emulator_thread *);
     void (*warp_barrier)(const emulator_thread *);
@@ -56,6 +57,10 @@ struct emulator_calls {
     void (*bulk_load)(const emulator_thread *, void *shared, const void *global, unsigned bytes,
                       unsigned long long *barrier);
     void *(*cluster_shared)(const emulator_thread *, void *mine, unsigned rank);
+    void (*wgmma)(const emulator_thread *, int is_bf16, unsigned n, float *d, const unsigned *a,
+                  const void *a_tile, const void *b_tile, unsigned k16);
+    void (*wgmma_commit)(const emulator_thread *);
+    void (*wgmma_wait)(const emulator_thread *, unsigned n_groups);
 };
 
 // The running thread: the emulator sets it at every switch. A thread stays on one thread of the host.

@@ -145,6 +145,8 @@ static const char *wait_name(paro_emu_wait wait)
     case PARO_EMU_MMA_F16:
     case PARO_EMU_MMA_BF16:
         return "wait at mma_16x8x16";
+    case PARO_EMU_WGMMA:
+        return "wait at wgmma_wait";
     }
     return "";
 }
@@ -279,6 +281,9 @@ const emulator_calls paro_emu_calls = {
     .barrier_wait = paro_emu_barrier_wait,
     .bulk_load = paro_emu_bulk_load,
     .cluster_shared = cluster_shared,
+    .wgmma = paro_emu_wgmma,
+    .wgmma_commit = paro_emu_wgmma_commit,
+    .wgmma_wait = paro_emu_wgmma_wait,
 };
 
 /* ---- what went wrong ---------------------------------------------------------------------------
@@ -390,8 +395,10 @@ void paro_emu_run_release(paro_emu_run *run)
 {
     if (run == NULL)
         return;
-    for (size_t i = 0; i < run->capacity; i++)
+    for (size_t i = 0; i < run->capacity; i++) {
         paro_emu_copies_release(&run->threads[i].copies);
+        paro_emu_products_release(&run->threads[i].products);
+    }
     paro_emu_copies_release(&run->bulk);
     free(run->threads);
     free(run->warps);
@@ -422,7 +429,12 @@ static bool prepare_block(paro_emu_run *run, uint32_t rank, const uint32_t index
         const size_t at = (size_t)rank * launch->n_threads + i;
         paro_emu_thread *thread = &run->threads[at];
         paro_emu_copies copies = thread->copies;
+        paro_emu_products products = thread->products;
         copies.n = 0;
+        products.n = 0;
+        products.n_groups = 0;
+        for (size_t j = 0; j < products.n_sums; j++)
+            products.sums[j].d = NULL;
         paro_emu_warp *warp = &run->warps[at / PARO_EMU_WARP];
         *thread = (paro_emu_thread){
             .self = {.thread = i, .block = &block->self, .calls = &paro_emu_calls},
@@ -430,7 +442,8 @@ static bool prepare_block(paro_emu_run *run, uint32_t rank, const uint32_t index
             .block = block,
             .warp = warp,
             .lane = i % PARO_EMU_WARP,
-            .copies = copies};
+            .copies = copies,
+            .products = products};
         if (thread->lane == 0) {
             warp->is_queued = false;
             warp->n_met = 0;

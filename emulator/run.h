@@ -57,6 +57,10 @@ struct emulator_calls {
     void (*bulk_load)(const emulator_thread *self, void *shared, const void *global,
                       uint32_t n_bytes, uint64_t *barrier);
     void *(*cluster_shared)(const emulator_thread *self, void *mine, uint32_t rank);
+    void (*wgmma)(const emulator_thread *self, int is_bf16, uint32_t n, float *d, const uint32_t *a,
+                  const void *a_tile, const void *b_tile, uint32_t k16);
+    void (*wgmma_commit)(const emulator_thread *self);
+    void (*wgmma_wait)(const emulator_thread *self, uint32_t n_groups);
 };
 
 extern const emulator_calls paro_emu_calls;
@@ -78,7 +82,8 @@ typedef enum paro_emu_wait {
     PARO_EMU_BALLOT,
     PARO_EMU_WARP_BARRIER,
     PARO_EMU_MMA_F16,
-    PARO_EMU_MMA_BF16
+    PARO_EMU_MMA_BF16,
+    PARO_EMU_WGMMA
 } paro_emu_wait;
 
 typedef struct paro_emu_copy {
@@ -94,6 +99,34 @@ typedef struct paro_emu_copies {
     size_t n;
     size_t capacity;
 } paro_emu_copies;
+
+/* wgmma: a lane's part of a product that is under way, and sums that products are to go to. */
+typedef struct paro_emu_product {
+    uint32_t sum; /* index of paro_emu_sum */
+    uint32_t group;
+    uint32_t n;
+    bool is_bf16;
+    uint32_t a[4];
+    const void *a_tile; /* or NULL: a */
+    const void *b_tile;
+    uint32_t k16;
+} paro_emu_product;
+
+typedef struct paro_emu_sum {
+    float *d; /* poisoned until the wait; NULL: free */
+    uint32_t n;
+    uint32_t n_products; /* under way */
+    float values[128];
+} paro_emu_sum;
+
+typedef struct paro_emu_products {
+    paro_emu_product *data;
+    size_t n;
+    size_t capacity;
+    paro_emu_sum *sums;
+    size_t n_sums;
+    uint32_t n_groups; /* committed */
+} paro_emu_products;
 
 /* Words a lane brings to a meeting of its warp, and takes from it. */
 enum { PARO_EMU_SLOTS = 12 };
@@ -128,10 +161,11 @@ typedef struct paro_emu_thread {
     paro_emu_warp *warp;
     uint32_t lane;
     paro_emu_wait wait;
-    uint32_t wait_id;       /* NAMED */
-    const void *wait_at;    /* BULK: the barrier */
-    uint32_t n_groups;      /* cp.async: committed */
-    paro_emu_copies copies; /* cp.async: under way, in order of issue */
+    uint32_t wait_id;           /* NAMED */
+    const void *wait_at;        /* BULK: the barrier */
+    uint32_t n_groups;          /* cp.async: committed */
+    paro_emu_copies copies;     /* cp.async: under way, in order of issue */
+    paro_emu_products products; /* wgmma: under way */
     paro_fibre fibre;
 } paro_emu_thread;
 
@@ -207,8 +241,8 @@ _Noreturn void paro_emu_fail(paro_emu_thread *thread, paro_status status, const 
 /* True where [p, p + n_bytes) is of the block's shared memory. */
 bool paro_emu_is_shared(const paro_emu_block *block, const void *p, size_t n_bytes);
 
-/* After a cluster's end: a copy that nobody waited for, or NULL. */
 void paro_emu_copies_release(paro_emu_copies *copies);
+void paro_emu_products_release(paro_emu_products *products);
 
 void paro_emu_copy_async16(const emulator_thread *self, void *shared, const void *global,
                            bool is_valid);
@@ -225,5 +259,12 @@ uint32_t paro_emu_shuffle(const emulator_thread *self, uint32_t v, uint32_t lane
 uint32_t paro_emu_ballot(const emulator_thread *self, bool predicate);
 void paro_emu_mma_16x8x16(const emulator_thread *self, int is_bf16, float *d, const uint32_t *a,
                           const uint32_t *b);
+/* n halves or bfloat16 to fp32. */
+void paro_emu_f32_of_16(float *out, const uint16_t *in, size_t n, bool is_bf16);
+
+void paro_emu_wgmma(const emulator_thread *self, int is_bf16, uint32_t n, float *d,
+                    const uint32_t *a, const void *a_tile, const void *b_tile, uint32_t k16);
+void paro_emu_wgmma_commit(const emulator_thread *self);
+void paro_emu_wgmma_wait(const emulator_thread *self, uint32_t n_groups);
 
 #endif

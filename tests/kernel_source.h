@@ -74,4 +74,82 @@ static inline void kernel_source(const char *name, const char *hole, const char 
     *out = filled;
 }
 
+/* One device for all tests of a program, with a folder for compiled kernels. */
+typedef struct fixture {
+    char *folder;
+    paro_pool *pool;
+    paro_gpu *gpu;
+    paro_gpu_stream *stream;
+} fixture;
+
+static inline paro_gpu *open_device(const fixture *f, const char *arch)
+{
+    paro_error err;
+    paro_gpu *gpu = NULL;
+    const paro_emulator_options options = {.folder = f->folder,
+                                           .sanitize = TEST_ADDRESS ? "address" : NULL,
+                                           .arch = paro_arch_find(arch),
+                                           .pool = f->pool};
+    assert_ok(paro_gpu_open_emulator(&err, &options, &gpu));
+    return gpu;
+}
+
+static inline int set_up(void **state)
+{
+    paro_error err;
+    fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    f->folder = test_dir_new();
+    assert_ok(paro_pool_new(&err, 2, &f->pool));
+    f->gpu = open_device(f, "sm_90");
+    assert_ok(paro_gpu_stream_new(&err, f->gpu, &f->stream));
+    *state = f;
+    return 0;
+}
+
+static inline int tear_down(void **state)
+{
+    fixture *f = *state;
+    paro_gpu_stream_free(f->stream);
+    paro_gpu_free(f->gpu);
+    paro_pool_free(f->pool);
+    test_dir_remove(f->folder);
+    free(f);
+    return 0;
+}
+
+static inline paro_gpu_module *load(paro_gpu *gpu, const char *name, const char *hole,
+                                    const char *value)
+{
+    paro_error err;
+    paro_buffer source = {0};
+    paro_gpu_module *module = NULL;
+    kernel_source(name, hole, value, &source);
+    assert_ok(paro_gpu_module_load(
+        &err, gpu, &(paro_gpu_image){.data = source.data, .n_bytes = source.n_bytes}, &module));
+    paro_buffer_free(&source);
+    return module;
+}
+
+static inline paro_gpu_launch launch_of(paro_gpu_module *module, const char *kernel,
+                                        uint32_t n_blocks, uint32_t n_threads,
+                                        uint32_t shared_bytes, void **args, size_t n_args)
+{
+    paro_error err;
+    paro_gpu_launch launch = {.grid = {n_blocks, 1, 1},
+                              .n_threads = n_threads,
+                              .shared_bytes = shared_bytes,
+                              .args = args,
+                              .n_args = n_args};
+    assert_ok(paro_gpu_module_function(&err, module, kernel, &launch.function));
+    return launch;
+}
+
+static inline void *buffer_of(paro_gpu *gpu, size_t n_bytes, paro_gpu_ptr *out)
+{
+    paro_error err;
+    assert_ok(paro_gpu_alloc(&err, gpu, n_bytes, out));
+    return (void *)(uintptr_t)*out;
+}
+
 #endif

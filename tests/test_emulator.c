@@ -16,84 +16,6 @@
 #include "base/dtype.h"
 #include "base/rng.h"
 #include "tests/kernel_source.h"
-#include "tests/support.h"
-
-/* One device for all tests, with a folder for compiled kernels. */
-typedef struct fixture {
-    char *folder;
-    paro_pool *pool;
-    paro_gpu *gpu;
-    paro_gpu_stream *stream;
-} fixture;
-
-static paro_gpu *open_device(const fixture *f, const char *arch)
-{
-    paro_error err;
-    paro_gpu *gpu = NULL;
-    const paro_emulator_options options = {.folder = f->folder,
-                                           .sanitize = TEST_ADDRESS ? "address" : NULL,
-                                           .arch = paro_arch_find(arch),
-                                           .pool = f->pool};
-    assert_ok(paro_gpu_open_emulator(&err, &options, &gpu));
-    return gpu;
-}
-
-static int set_up(void **state)
-{
-    paro_error err;
-    fixture *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    f->folder = test_dir_new();
-    assert_ok(paro_pool_new(&err, 2, &f->pool));
-    f->gpu = open_device(f, "sm_90");
-    assert_ok(paro_gpu_stream_new(&err, f->gpu, &f->stream));
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture *f = *state;
-    paro_gpu_stream_free(f->stream);
-    paro_gpu_free(f->gpu);
-    paro_pool_free(f->pool);
-    test_dir_remove(f->folder);
-    free(f);
-    return 0;
-}
-
-static paro_gpu_module *load(paro_gpu *gpu, const char *name, const char *hole, const char *value)
-{
-    paro_error err;
-    paro_buffer source = {0};
-    paro_gpu_module *module = NULL;
-    kernel_source(name, hole, value, &source);
-    assert_ok(paro_gpu_module_load(
-        &err, gpu, &(paro_gpu_image){.data = source.data, .n_bytes = source.n_bytes}, &module));
-    paro_buffer_free(&source);
-    return module;
-}
-
-static paro_gpu_launch launch_of(paro_gpu_module *module, const char *kernel, uint32_t n_blocks,
-                                 uint32_t n_threads, uint32_t shared_bytes, void **args,
-                                 size_t n_args)
-{
-    paro_error err;
-    paro_gpu_launch launch = {.grid = {n_blocks, 1, 1},
-                              .n_threads = n_threads,
-                              .shared_bytes = shared_bytes,
-                              .args = args,
-                              .n_args = n_args};
-    assert_ok(paro_gpu_module_function(&err, module, kernel, &launch.function));
-    return launch;
-}
-
-static void *buffer_of(paro_gpu *gpu, size_t n_bytes, paro_gpu_ptr *out)
-{
-    paro_error err;
-    assert_ok(paro_gpu_alloc(&err, gpu, n_bytes, out));
-    return (void *)(uintptr_t)*out;
-}
 
 /* ---- right kernels -----------------------------------------------------------------------------
  */
@@ -369,6 +291,53 @@ static void blocks_of_a_cluster_share_memory(void **state)
     paro_gpu_module_free(module);
 }
 
+static void wgmma_is_a_product_after_its_wait(void **state)
+{
+    const fixture *f = *state;
+    paro_error err;
+    paro_rng rng;
+    enum { N = 24 };
+    paro_rng_seed(&rng, 5);
+    paro_gpu_ptr a, b, d, e;
+    uint16_t *a_host = buffer_of(f->gpu, 64 * 64 * 2, &a);
+    uint16_t *b_host = buffer_of(f->gpu, 64 * N * 2, &b);
+    const float *found[2] = {buffer_of(f->gpu, 64 * N * 4, &d), buffer_of(f->gpu, 64 * N * 4, &e)};
+    for (int is_bf16 = 0; is_bf16 < 2; is_bf16++) {
+        const paro_dtype dtype = is_bf16 ? PARO_DTYPE_BF16 : PARO_DTYPE_F16;
+        static float a32[64][64], b32[64][N];
+        for (uint32_t i = 0; i < 64 * 64; i++)
+            a32[i / 64][i % 64] = paro_rng_normal(&rng);
+        for (uint32_t i = 0; i < 64 * N; i++)
+            b32[i / N][i % N] = paro_rng_normal(&rng);
+        paro_array_from_f32(a_host, dtype, &a32[0][0], 64 * 64);
+        paro_array_from_f32(b_host, dtype, &b32[0][0], 64 * N);
+        paro_f32_from_array(&a32[0][0], a_host, dtype, 64 * 64);
+        paro_f32_from_array(&b32[0][0], b_host, dtype, 64 * N);
+        paro_gpu_module *module = load(f->gpu, "wgmma", "dtype", is_bf16 ? "bf16" : "f16");
+        for (uint32_t wait = 0; wait < 2; wait++) {
+            void *args[] = {&a, &b, &d, &e, &wait};
+            paro_gpu_launch launch =
+                launch_of(module, "products", 1, 128, 64 * 128 + N * 128, args, 5);
+            assert_ok(paro_gpu_launch_kernel(&err, f->stream, &launch));
+            for (uint32_t i = 0; i < 64 * N; i++) {
+                float expected = 0;
+                for (uint32_t k = 0; k < 64; k++)
+                    expected += a32[i / N][k] * b32[k][i % N];
+                if (wait == 0)
+                    assert_true(isnan(found[1][i]));
+                else
+                    for (int which = 0; which < 2; which++)
+                        assert_float_equal(found[which][i], expected, 1e-4);
+            }
+        }
+        paro_gpu_module_free(module);
+    }
+    paro_gpu_release(f->gpu, a);
+    paro_gpu_release(f->gpu, b);
+    paro_gpu_release(f->gpu, d);
+    paro_gpu_release(f->gpu, e);
+}
+
 /* ---- wrong kernels -----------------------------------------------------------------------------
  */
 
@@ -567,6 +536,7 @@ int main(void)
         cmocka_unit_test(async_copies_land_at_the_wait),
         cmocka_unit_test(bulk_copies_count_their_bytes),
         cmocka_unit_test(blocks_of_a_cluster_share_memory),
+        cmocka_unit_test(wgmma_is_a_product_after_its_wait),
         cmocka_unit_test(endless_waits_are_told),
         cmocka_unit_test(races_are_seen_under_some_seed),
         cmocka_unit_test(seeds_repeat_and_differ),
