@@ -336,7 +336,8 @@ static paro_exit make_plan(paro_console *console, quantization *q)
             hint_recipes(console);
     } else if (paro_model_open(&err, q->dir, &m, &q->model) != PARO_STATUS_OK ||
                paro_plan_make(&err, recipe, q->model, &q->plan) != PARO_STATUS_OK ||
-               paro_format_check_plan(&err, q->plan, (paro_format)q->args->format) != PARO_STATUS_OK) {
+               paro_format_check_plan(&err, q->plan, (paro_format)q->args->format) !=
+                   PARO_STATUS_OK) {
         code = paro_console_fail(console, &err);
     } else {
         q->sums = sum_up(q->plan);

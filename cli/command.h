@@ -21,6 +21,7 @@ typedef struct paro_command {
     const char *missing; /* what to say where there are fewer positional arguments than that */
     bool has_rest;       /* further positional arguments go to the list at rest_offset */
     size_t rest_offset;
+    bool is_hidden; /* not in the list of commands: for paro itself */
     paro_exit (*run)(paro_console *console, const void *args, const paro_strings *positional);
 } paro_command;
 
@@ -29,7 +30,12 @@ extern const paro_command paro_command_quantize;
 extern const paro_command paro_command_eval;
 extern const paro_command paro_command_run;
 extern const paro_command paro_command_tokenize;
+extern const paro_command paro_command_tune;
+extern const paro_command paro_command_kernel;
+extern const paro_command paro_command_cache;
+extern const paro_command paro_command_bench;
 extern const paro_command paro_command_version;
+extern const paro_command paro_command_tune_worker;
 
 /* Choices of --output. */
 typedef enum paro_output {

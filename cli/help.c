@@ -15,7 +15,8 @@ void paro_help_print(const paro_command *const *commands, FILE *stream)
           "Commands:\n",
           stream);
     for (; *commands; commands++)
-        fprintf(stream, "  %-10s  %s\n", (*commands)->name, (*commands)->summary);
+        if (!(*commands)->is_hidden)
+            fprintf(stream, "  %-10s  %s\n", (*commands)->name, (*commands)->summary);
     fprintf(stream, "  %-10s  %s\n", "help", "print this help, or that of a command");
     fputs("\nOptions of every command:\n", stream);
     paro_options_print(paro_global_options, stream);

@@ -12,13 +12,10 @@
 #include "cli/interrupt.h"
 #include "cli/text.h"
 
-static const paro_command *const commands[] = {&paro_command_inspect,
-                                               &paro_command_quantize,
-                                               &paro_command_eval,
-                                               &paro_command_run,
-                                               &paro_command_tokenize,
-                                               &paro_command_version,
-                                               NULL};
+static const paro_command *const commands[] = {
+    &paro_command_inspect,  &paro_command_quantize, &paro_command_eval,        &paro_command_run,
+    &paro_command_tokenize, &paro_command_tune,     &paro_command_kernel,      &paro_command_cache,
+    &paro_command_bench,    &paro_command_version,  &paro_command_tune_worker, NULL};
 
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] - 1 };
 
@@ -133,14 +130,16 @@ static paro_exit usage_error(paro_console *console, const paro_command *command,
 static const paro_command *find_command(paro_console *console, const char *name)
 {
     const char *names[N_COMMANDS + 2];
+    size_t n = 0;
 
     for (size_t i = 0; i < N_COMMANDS; i++) {
         if (strcmp(commands[i]->name, name) == 0)
             return commands[i];
-        names[i] = commands[i]->name;
+        if (!commands[i]->is_hidden)
+            names[n++] = commands[i]->name;
     }
-    names[N_COMMANDS] = "help";
-    names[N_COMMANDS + 1] = NULL;
+    names[n++] = "help";
+    names[n] = NULL;
     const char *nearest = paro_text_nearest(name, names);
     if (nearest)
         paro_console_error(console, "unknown command '%.100s'; did you mean '%s'?", name, nearest);

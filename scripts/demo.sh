@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # The demo: a small trained model is quantised to 4 and to 3 bits, what was lost is measured on text
-# it never saw, and each version continues the same sentence.
+# it never saw, each version continues the same sentence, and the 4-bit model's GPU kernels are made:
+# checked, emulated, compiled, stored; with a GPU, tuned and run.
 #
 #     scripts/demo.sh BUILD_DIR
 #
@@ -180,11 +181,52 @@ for version in "16 bits:$model" "4 bits:$work/rtn4" "3 bits:$work/rtn3"; do
     printf '\n\n'
 done
 
+heading "6. Kernels of the 4-bit model: rendered, checked, emulated, compiled"
+archs=sm_80,sm_90,sm_120
+export PARO_CACHE=$work/cache.db
+problem=linear_w4:n=512,k=256,m=1,group=128,krot=8,dtype=f16,parts=256+128+128
+if "$paro" version --output=json | grep -q '"has_nvrtc": true'; then
+    rm -f "$PARO_CACHE"
+    echo "  For one token at a time, every kernel's signature is compared with what the host passes, it is"
+    echo "  compiled for three GPU architectures, and run on this CPU, thread by thread, against the"
+    echo "  reference. No GPU is needed."
+    show "$paro" kernel check --model="$work/rtn4" --buckets=1 --arch=$archs --emulate
+    "$paro" kernel check --model="$work/rtn4" --buckets=1 --arch=$archs --emulate | sed 's/^/  /'
+    echo
+    show "$paro" tune --model="$work/rtn4" --compile-only --arch=$archs
+    "$paro" tune --model="$work/rtn4" --compile-only --arch=$archs | sed 's/^/  /'
+    show "$paro" cache info
+    "$paro" cache info | sed 's/^/  /'
+
+    heading "7. One kernel: the merged q, k, v projection with its rotations"
+    for stage in source signature resources; do
+        show "$paro" kernel show --problem=$problem --arch=sm_90 --stage=$stage
+        "$paro" kernel show --problem=$problem --arch=sm_90 --stage=$stage >"$work/$stage.txt" ||
+            fail "paro kernel show --stage=$stage"
+        head -n 14 "$work/$stage.txt" | cut -c 1-100 | sed 's/^/    /'
+        printf '    ... (%d lines, in %s)\n\n' "$(wc -l <"$work/$stage.txt")" "$work/$stage.txt"
+    done
+    if "$paro" version --output=json | grep -q '"has_gpu": true'; then
+        heading "8. On this GPU: tuned, then running"
+        show "$paro" tune --model="$work/rtn4" --buckets=1,32
+        "$paro" tune --model="$work/rtn4" --buckets=1,32 | sed 's/^/  /'
+        show "$paro" run "$work/rtn4" --device=cuda:0 --prompt="$prompt" --tokens=60
+        "$paro" run "$work/rtn4" --device=cuda:0 --prompt="$prompt" --tokens=60 | fold -s -w 88 |
+            sed 's/^/    /'
+    else
+        echo "  There is no GPU here: with one, 'paro tune --model=MODEL' finds the fastest configs, and"
+        echo "  'paro run' uses them."
+    fi
+else
+    echo "SKIP demo: kernels need NVRTC ($("$paro" version | grep NVRTC))"
+fi
+
 heading "The same with a model of your own (a folder from Hugging Face: Llama, Qwen3)"
 cat <<END
   $paro quantize MODEL --recipe=rtn --out=OUT
   $paro eval OUT --text=FILE --against=MODEL
   $paro run OUT --prompt='Once upon a time'
+  $paro tune --model=OUT
 
 Done in $SECONDS s. Everything made is in $work; the table is $work/table.txt.
 END

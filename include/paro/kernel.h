@@ -17,6 +17,19 @@
 extern "C" {
 #endif
 
+/* ---- this machine ------------------------------------------------------------------------------
+ */
+
+/* What paro found here, each a line for people: "NVIDIA H200 (sm_90), driver 580.159.04", or why
+ * there is none. Initialises the GPU driver in this process. */
+typedef struct paro_tools {
+    bool has_gpu, has_nvrtc, has_libclang;
+    char gpu[256];      /* of device 0 */
+    char nvrtc[256];    /* compiles kernels */
+    char libclang[256]; /* checks sources */
+} paro_tools;
+void paro_tools_find(const char *nvrtc_library, paro_tools *out);
+
 /* ---- families ----------------------------------------------------------------------------------
  */
 
