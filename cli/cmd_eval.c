@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/device.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/report.h"
@@ -18,10 +19,11 @@ typedef struct eval_args {
     uint64_t context;
     uint64_t max_tokens;
     const char *against;
+    const char *device;
     int output;
 } eval_args;
 
-static const eval_args defaults = {.context = 512};
+static const eval_args defaults = {.context = 512, .device = "auto"};
 
 static const paro_option options[] = {
     {.name = "text",
@@ -52,6 +54,11 @@ static const paro_option options[] = {
      .help = "a reference model with the same vocabulary: adds its perplexity, the KL divergence "
              "from it in nats (mean, percentiles, largest), and the share of positions where both "
              "find the same token likeliest"},
+    {.name = "device",
+     .kind = PARO_OPTION_STRING,
+     .offset = offsetof(eval_args, device),
+     .argument = PARO_DEVICE_ARGUMENT,
+     .help = PARO_DEVICE_HELP},
     {.name = "output",
      .letter = 'o',
      .kind = PARO_OPTION_CHOICE,
@@ -213,7 +220,7 @@ static paro_exit eval_all(paro_console *console, evaluation *ev)
 
 static bool open_models(evaluation *ev, paro_console *console, const char *path, paro_error *err)
 {
-    const paro_model_options o = {.n_threads = console->n_threads};
+    const paro_model_options o = paro_console_model_options(console, ev->args->device);
 
     return paro_model_open(err, path, &o, &ev->model) == PARO_STATUS_OK &&
            paro_tokenizer_open(err, path, &ev->tokenizer) == PARO_STATUS_OK &&

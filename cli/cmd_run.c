@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/device.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/report.h"
@@ -24,10 +25,11 @@ typedef struct run_args {
     paro_strings stop;
     bool echo;
     bool ignore_eos;
+    const char *device;
     int output;
 } run_args;
 
-static const run_args defaults = {.n_tokens = 128, .top_p = 1};
+static const run_args defaults = {.n_tokens = 128, .top_p = 1, .device = "auto"};
 
 static const paro_option options[] = {
     {.name = "prompt",
@@ -94,6 +96,11 @@ static const paro_option options[] = {
      .kind = PARO_OPTION_FLAG,
      .offset = offsetof(run_args, ignore_eos),
      .help = "go on after an end token"},
+    {.name = "device",
+     .kind = PARO_OPTION_STRING,
+     .offset = offsetof(run_args, device),
+     .argument = PARO_DEVICE_ARGUMENT,
+     .help = PARO_DEVICE_HELP},
     {.name = "output",
      .letter = 'o',
      .kind = PARO_OPTION_CHOICE,
@@ -200,13 +207,14 @@ static void print_summary(paro_console *console, const paro_generate_result *r)
 }
 
 static paro_exit print_json(paro_console *console, const run_args *a, const char *model,
-                            const char *prompt, size_t n_prompt, const sink *s,
+                            const char *device, const char *prompt, size_t n_prompt, const sink *s,
                             const paro_generate_result *r)
 {
     paro_report *report = paro_report_new();
     paro_report_node *root = paro_report_root(report);
 
     paro_report_text(root, "model", model);
+    paro_report_text(root, "device", device);
     paro_report_bytes(root, "prompt", prompt, n_prompt);
     paro_report_bytes(root, "text", s->text ? s->text : "", s->n_bytes);
     paro_report_text(root, "finish", finish_text(r->finish));
@@ -353,7 +361,7 @@ static paro_exit conclude(paro_console *console, const sink *s, const paro_gener
 static paro_exit run(paro_console *console, const void *args, const paro_strings *positional)
 {
     const run_args *a = args;
-    const paro_model_options o = {.n_threads = console->n_threads};
+    const paro_model_options o = paro_console_model_options(console, a->device);
     const paro_session_options so = {.observer = &console->observer};
     const char *dir = positional->items[0];
     sink s = {.json = a->output == PARO_OUTPUT_JSON, .terminal = isatty(STDOUT_FILENO)};
@@ -380,8 +388,11 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
     if (code != PARO_EXIT_DONE)
         goto done;
     code = conclude(console, &s, &result);
-    if (code == PARO_EXIT_DONE && s.json)
-        code = print_json(console, a, dir, prompt, n_bytes, &s, &result);
+    if (code == PARO_EXIT_DONE && s.json) {
+        paro_model_info info;
+        paro_model_get_info(model, &info);
+        code = print_json(console, a, dir, info.device, prompt, n_bytes, &s, &result);
+    }
     if (code == PARO_EXIT_DONE && result.finish == PARO_FINISH_CANCELLED)
         code = paro_console_interrupted(console);
 done:
