@@ -23,7 +23,7 @@ typedef struct eval_args {
     int output;
 } eval_args;
 
-static const eval_args defaults = {.context = 512, .device = "auto"};
+static const eval_args defaults = {.context = 512};
 
 static const paro_option options[] = {
     {.name = "text",

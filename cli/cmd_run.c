@@ -29,7 +29,7 @@ typedef struct run_args {
     int output;
 } run_args;
 
-static const run_args defaults = {.n_tokens = 128, .top_p = 1, .device = "auto"};
+static const run_args defaults = {.n_tokens = 128, .top_p = 1};
 
 static const paro_option options[] = {
     {.name = "prompt",

@@ -29,6 +29,7 @@ typedef struct paro_environment {
     const char *cache; /* the user's kernel cache: PARO_CACHE, else XDG_CACHE_HOME/paro/cache.db,
                           else HOME/.cache/paro/cache.db; NULL: none of them is set */
     const char *system_cache; /* share/paro/cache.db where paro is installed; NULL: there is none */
+    const char *device;       /* PARO_DEVICE: where models run, as --device; NULL: not set */
     const char *nvrtc;        /* PARO_NVRTC: NVRTC's library; NULL: not set */
     const char *program;      /* this program's own path, for worker processes; NULL: unknown */
 } paro_environment;

@@ -268,7 +268,7 @@ static paro_exit run(paro_console *console, int argc, char **argv)
 int main(int argc, char **argv)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM"),
-               *nvrtc = getenv("PARO_NVRTC");
+               *nvrtc = getenv("PARO_NVRTC"), *device = getenv("PARO_DEVICE");
     char *cache = cache_path(), *program = program_path();
     char *system_cache = system_cache_path(program);
     const paro_environment environment = {.no_color = no_color && *no_color,
@@ -276,6 +276,7 @@ int main(int argc, char **argv)
                                           .columns = environment_columns(),
                                           .cache = cache,
                                           .system_cache = system_cache,
+                                          .device = device && *device ? device : NULL,
                                           .nvrtc = nvrtc && *nvrtc ? nvrtc : NULL,
                                           .program = program};
     paro_console console;

@@ -73,7 +73,9 @@ void paro_session_truncate(paro_session *session, uint32_t n_tokens)
 uint32_t paro_session_grown_capacity(const paro_session *session, uint32_t capacity,
                                      uint32_t n_tokens)
 {
-    uint64_t grown = capacity == 0 ? PARO_SESSION_FIRST_CAPACITY : (uint64_t)capacity * 2;
+    const uint32_t first =
+        session->first_capacity > 0 ? session->first_capacity : PARO_SESSION_FIRST_CAPACITY;
+    uint64_t grown = capacity == 0 ? first : (uint64_t)capacity * 2;
     if (grown < n_tokens)
         grown = n_tokens;
     if (grown > session->max_tokens)

@@ -37,8 +37,9 @@ struct paro_session {
     const paro_model *model;
     const paro_observer *observer;
     uint32_t max_tokens;
-    uint32_t n_tokens; /* changes only when a call succeeds */
-    float *logits;     /* the front's scratch */
+    uint32_t n_tokens;       /* changes only when a call succeeds */
+    uint32_t first_capacity; /* of the KV cache, doubled when full; 0: the usual. For tests */
+    float *logits;           /* the front's scratch */
     size_t n_logit_rows;
 };
 

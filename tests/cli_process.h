@@ -73,6 +73,7 @@ static inline pid_t process_start(const char *const *args, int in, int out, int 
         unsetenv("PARO_THREADS");
         if (threads)
             setenv("PARO_THREADS", threads, 1);
+        setenv("PARO_DEVICE", "cpu", 1); /* whatever this machine has */
         unsetenv("COLUMNS");
         unsetenv("NO_COLOR");
         setenv("TERM", "xterm", 1);

@@ -50,6 +50,29 @@ static void test_greedy_text_is_the_golden_one(void **state)
     json_decref(golden);
 }
 
+static void test_devices(void **state)
+{
+    (void)state;
+    process p = RUN("run", DEMO_MODEL, "-o", "json", "-p", "The", "-qn2", "--device", "cpu");
+    assert_exit(p, 0);
+    json_t *root = process_json(&p);
+    assert_string_equal(json_string_value(json_object_get(root, "device")), "CPU");
+    json_decref(root);
+    process_free(&p);
+    static const char *const wrong[] = {"gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:99999", "CPU"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        p = RUN("run", DEMO_MODEL, "-p", "The", "-n2", "--device", wrong[i]);
+        assert_exit(p, 1);
+        assert_contains(p.err, "device: expected auto, cpu, cuda or cuda:N, found");
+        process_free(&p);
+    }
+    /* There is no machine with so many. */
+    p = RUN("run", DEMO_MODEL, "-p", "The", "-n2", "--device", "cuda:9999");
+    assert_exit(p, 1);
+    assert_string_equal(p.out, "");
+    process_free(&p);
+}
+
 static void test_seeds_reproduce(void **state)
 {
     (void)state;
@@ -285,6 +308,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greedy_text_is_the_golden_one),
+        cmocka_unit_test(test_devices),
         cmocka_unit_test(test_seeds_reproduce),
         cmocka_unit_test(test_stop_strings_and_echo),
         cmocka_unit_test(test_prompt_from_a_file_and_none_at_all),

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * runtime/gpu_session.c on the emulator, against the CPU's sessions.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "runtime/session.h"
+#include "tests/gpu_fixture.h"
+
+enum { VOCAB = 2048, N_TOKENS = 12 };
+static const double tolerance = 5e-3;
+static const int32_t tokens[N_TOKENS] = {5, 100, 999, 17, 321, 1024, 7, 8, 2000, 3, 64, 640};
+
+static paro_model *cpu, *gpu; /* the demo model */
+
+static int open_both(void **state)
+{
+    (void)state;
+    cpu = open_model(demo);
+    gpu = open_model(demo);
+    emulate(gpu, NULL);
+    return 0;
+}
+
+static int close_both(void **state)
+{
+    (void)state;
+    paro_model_free(cpu);
+    paro_model_free(gpu);
+    return 0;
+}
+
+static paro_session *new_session(const paro_model *model, const paro_session_options *options)
+{
+    paro_error err;
+    paro_session *session = NULL;
+    assert_ok(paro_session_new(&err, model, options, &session));
+    return session;
+}
+
+/* Logits after each of these tokens, read one by one or `step` at a time; [n][VOCAB]. */
+static void read_all(const paro_model *model, size_t n, const size_t *steps, float *logits)
+{
+    paro_error err;
+    paro_session *session = new_session(model, NULL);
+    for (size_t at = 0, i = 0; at < n; at += steps[i++])
+        assert_ok(paro_session_append(&err, session, tokens + at, steps[i],
+                                      logits + (at + steps[i] - 1) * VOCAB));
+    assert_int_equal(paro_session_length(session), n);
+    paro_session_free(session);
+}
+
+static void assert_close(const float *found, const float *expected, const char *what)
+{
+    const double error = relative_error(found, expected, VOCAB);
+    if (!(error < tolerance))
+        fail_msg("%s: expected a relative error below %g, found %g", what, tolerance, error);
+}
+
+/* Prefill of five, then two decode steps; and one by one. */
+static void compare(const paro_model *a, const paro_model *b, const char *what)
+{
+    static const size_t together[] = {5, 1, 1}, single[] = {1, 1, 1, 1, 1, 1, 1};
+    static float expected[7 * VOCAB], found[7 * VOCAB], again[7 * VOCAB];
+    read_all(a, 7, together, expected);
+    read_all(b, 7, together, found);
+    read_all(b, 7, single, again);
+    for (size_t at = 4; at < 7; at++) {
+        assert_close(found + at * VOCAB, expected + at * VOCAB, what);
+        assert_close(again + at * VOCAB, expected + at * VOCAB, what);
+        assert_close(again + at * VOCAB, found + at * VOCAB, what);
+    }
+    printf("%s: relative error %.1e\n", what,
+           relative_error(found + 6 * VOCAB, expected + 6 * VOCAB, VOCAB));
+}
+
+static void test_demo(void **state)
+{
+    (void)state;
+    compare(cpu, gpu, "16 bits");
+}
+
+static void test_quantised(void **state)
+{
+    (void)state;
+    static const struct {
+        paro_format format;
+        const char *set, *name;
+    } rows[] = {{PARO_FORMAT_AWQ, "group_size=128", "AWQ"},
+                {PARO_FORMAT_AWQ, "keep=*.layers.{1.*v,2.*up}_proj", "AWQ, some of 16 bits"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *dir = test_dir_new(), *out = test_path(dir, "out");
+        write_to(demo, out, rows[i].format, &rows[i].set, 1);
+        paro_model *a = open_model(out), *b = open_model(out);
+        emulate(b, NULL);
+        compare(a, b, rows[i].name);
+        paro_model_free(a);
+        paro_model_free(b);
+        free(out);
+        test_dir_remove(dir);
+    }
+}
+
+static void test_rotated(void **state)
+{
+    (void)state;
+    static const char *const set[] = {"group_size=64"};
+    char *dir = test_dir_new(), *out = test_path(dir, "out");
+    paro_tensor_set *under[2] = {NULL};
+    write_to(demo, out, PARO_FORMAT_PAROQUANT, set, 1);
+    paro_model *a = open_rotated(out, &under[0]), *b = open_rotated(out, &under[1]);
+    emulate(b, NULL);
+    compare(a, b, "rotated");
+    paro_model_free(a);
+    paro_model_free(b);
+    paro_tensor_set_free(under[0]);
+    paro_tensor_set_free(under[1]);
+    free(out);
+    test_dir_remove(dir);
+}
+
+/* What was cut off is as if it had never been read; decoding goes on through the same graph. */
+static void test_truncate(void **state)
+{
+    (void)state;
+    paro_error err;
+    static float first[VOCAB], again[VOCAB];
+    paro_session *session = new_session(gpu, NULL);
+    assert_ok(paro_session_append(&err, session, tokens, 5, NULL));
+    assert_ok(paro_session_append(&err, session, tokens + 5, 1, first));
+    assert_ok(paro_session_append(&err, session, tokens + 8, 1, NULL));
+    assert_ok(paro_session_append(&err, session, tokens + 9, 2, NULL));
+    paro_session_truncate(session, 5);
+    assert_ok(paro_session_append(&err, session, tokens + 5, 1, again));
+    assert_memory_equal(again, first, sizeof first);
+    paro_session_free(session);
+}
+
+typedef struct rows {
+    float logits[N_TOKENS][VOCAB];
+    size_t n;
+    size_t stop_at;
+} rows;
+
+static paro_status take_rows(paro_error *err, void *context, size_t first, size_t n_rows,
+                             const float *logits)
+{
+    rows *r = context;
+    assert_int_equal(first, r->n);
+    memcpy(r->logits[first], logits, n_rows * VOCAB * sizeof *logits);
+    r->n += n_rows;
+    return r->n > r->stop_at ? paro_fail(err, PARO_STATUS_CANCELLED, "enough") : PARO_STATUS_OK;
+}
+
+static void test_all_rows(void **state)
+{
+    (void)state;
+    paro_error err;
+    static rows a, b;
+    a = b = (rows){.stop_at = N_TOKENS};
+    paro_session *x = new_session(cpu, NULL), *y = new_session(gpu, NULL);
+    assert_ok(paro_session_append_all(&err, x, tokens, 7, take_rows, &a));
+    assert_ok(paro_session_append_all(&err, y, tokens, 7, take_rows, &b));
+    assert_int_equal(b.n, 7);
+    for (size_t i = 0; i < 7; i++)
+        assert_close(b.logits[i], a.logits[i], "all rows");
+    b = (rows){.stop_at = 0};
+    assert_fails(paro_session_append_all(&err, y, tokens, 7, take_rows, &b), PARO_STATUS_CANCELLED,
+                 "enough");
+    assert_int_equal(paro_session_length(y), 7);
+    paro_session_free(x);
+    paro_session_free(y);
+}
+
+/* The likeliest token, found on the device: after one token, and after several. */
+static void test_best(void **state)
+{
+    (void)state;
+    paro_error err;
+    static float logits[VOCAB];
+    int32_t id = -2;
+    paro_session *session = new_session(gpu, NULL);
+    for (size_t n = 5; n > 0; n = n == 5 ? 1 : 0) {
+        paro_session_truncate(session, 0);
+        assert_ok(paro_session_append(&err, session, tokens, n, logits));
+        paro_session_truncate(session, 0);
+        assert_ok(paro_session_append_best(&err, session, tokens, n, &id));
+        int32_t best = 0;
+        for (int32_t i = 0; i < VOCAB; i++)
+            best = logits[i] > logits[best] ? i : best;
+        assert_int_equal(id, best);
+    }
+    paro_session_free(session);
+}
+
+/* The KV cache grows past its first capacity, twice, and keeps what is in it. */
+static void test_growth(void **state)
+{
+    (void)state;
+    paro_error err;
+    static float expected[VOCAB], found[VOCAB];
+    paro_session *x = new_session(cpu, NULL), *y = new_session(gpu, NULL);
+    y->first_capacity = 5;
+    assert_ok(paro_session_append(&err, x, tokens, 11, NULL));
+    assert_ok(paro_session_append(&err, x, tokens + 11, 1, expected));
+    assert_ok(paro_session_append(&err, y, tokens, 5, NULL));
+    for (size_t i = 5; i < 12; i++)
+        assert_ok(paro_session_append(&err, y, tokens + i, 1, found));
+    assert_close(found, expected, "grown");
+    paro_session_free(x);
+    paro_session_free(y);
+}
+
+typedef struct watcher {
+    uint64_t done, total;
+    size_t n;
+    bool stop;
+} watcher;
+
+static bool watch(void *context, const char *stage, uint64_t done, uint64_t total)
+{
+    watcher *w = context;
+    assert_string_equal(stage, "read");
+    w->done = done;
+    w->total = total;
+    w->n++;
+    return !w->stop;
+}
+
+/* Limits, wrong tokens and cancelling leave the session as it was. */
+static void test_refused(void **state)
+{
+    (void)state;
+    paro_error err;
+    watcher w = {0};
+    static float before[VOCAB], after[VOCAB];
+    const paro_observer observer = {.context = &w, .progress = watch};
+    const int32_t wrong[] = {1, 2, VOCAB};
+    paro_session *session =
+        new_session(gpu, &(paro_session_options){.max_tokens = 10, .observer = &observer});
+    assert_ok(paro_session_append(&err, session, tokens, 5, NULL));
+    assert_true(w.n == 1 && w.done == 5 && w.total == 5);
+    assert_ok(paro_session_append(&err, session, tokens + 5, 1, before));
+    assert_int_equal(w.n, 1);
+    paro_session_truncate(session, 5);
+    assert_fails(paro_session_append(&err, session, tokens, 6, NULL), PARO_STATUS_LIMIT,
+                 "limit of 10");
+    assert_fails(paro_session_append(&err, session, wrong, 3, NULL), PARO_STATUS_INVALID_ARGUMENT,
+                 "found 2048");
+    w.stop = true;
+    assert_fails(paro_session_append(&err, session, tokens + 7, 5, NULL), PARO_STATUS_CANCELLED,
+                 "read");
+    assert_int_equal(paro_session_length(session), 5);
+    assert_ok(paro_session_append(&err, session, tokens + 5, 1, after));
+    assert_memory_equal(after, before, sizeof after);
+    paro_session_free(session);
+}
+
+/* Two sessions of one model do not see each other. */
+static void test_independent(void **state)
+{
+    (void)state;
+    paro_error err;
+    static float alone[VOCAB], beside[VOCAB];
+    paro_session *a = new_session(gpu, NULL), *b = new_session(gpu, NULL);
+    assert_ok(paro_session_append(&err, a, tokens, 5, NULL));
+    assert_ok(paro_session_append(&err, a, tokens + 5, 1, alone));
+    paro_session_truncate(a, 5);
+    assert_ok(paro_session_append(&err, b, tokens + 6, 5, NULL));
+    assert_ok(paro_session_append(&err, b, tokens + 2, 1, NULL));
+    assert_ok(paro_session_append(&err, a, tokens + 5, 1, beside));
+    assert_memory_equal(beside, alone, sizeof alone);
+    paro_session_free(a);
+    paro_session_free(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_demo),        cmocka_unit_test(test_quantised),
+        cmocka_unit_test(test_rotated),     cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_all_rows),    cmocka_unit_test(test_best),
+        cmocka_unit_test(test_growth),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_independent),
+    };
+    return cmocka_run_group_tests(tests, open_both, close_both);
+}
