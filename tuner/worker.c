@@ -91,8 +91,11 @@ static paro_status find_trial(paro_error *err, worker *w, const request *q, paro
     return PARO_STATUS_OK;
 }
 
-static paro_status read_request(paro_error *err, paro_wire_reader *r, request *q)
+/* Params that the config leaves out are the default's. */
+static paro_status read_request(paro_error *err, const worker *w, paro_wire_reader *r, request *q)
 {
+    bool exact = false;
+    const paro_arch *arch = paro_arch_for_capability(paro_gpu_info(w->gpu)->capability, &exact);
     char config[PARO_KERNEL_CONFIG_TEXT_BYTES];
     memset(q, 0, sizeof *q);
     paro_wire_get_text(r, q->text, sizeof q->text);
@@ -102,9 +105,11 @@ static paro_status read_request(paro_error *err, paro_wire_reader *r, request *q
     if (r->is_bad)
         return paro_fail(err, PARO_STATUS_FORMAT, "worker: a request that ends too early");
     paro_status status = paro_problem_parse(err, q->text, &q->problem);
-    if (status == PARO_STATUS_OK)
-        status = paro_kernel_config_parse(err, q->problem.family, config, &q->config);
-    return status;
+    if (status != PARO_STATUS_OK)
+        return status;
+    q->problem.family->default_config(&q->problem, arch != NULL ? arch : paro_arch_get(0),
+                                      &q->config);
+    return paro_kernel_config_parse(err, q->problem.family, config, &q->config);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------
@@ -155,7 +160,7 @@ static paro_status do_prepare(paro_error *err, worker *w, paro_wire_reader *r)
     paro_trial *trial = NULL;
     if (w->gpu == NULL)
         return paro_fail(err, PARO_STATUS_FORMAT, "worker: no device was opened");
-    paro_status status = read_request(err, r, &q);
+    paro_status status = read_request(err, w, r, &q);
     if (status == PARO_STATUS_OK)
         status = find_trial(err, w, &q, &trial);
     if (status == PARO_STATUS_OK)
@@ -200,7 +205,7 @@ static paro_status do_measure(paro_error *err, worker *w, paro_wire_reader *r,
     memset(&m, 0, sizeof m);
     if (w->gpu == NULL)
         return paro_fail(err, PARO_STATUS_FORMAT, "worker: no device was opened");
-    paro_status status = read_request(err, r, &q);
+    paro_status status = read_request(err, w, r, &q);
     if (status != PARO_STATUS_OK)
         return status;
     uint32_t n_samples = paro_wire_get_u32(r);
