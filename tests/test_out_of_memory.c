@@ -23,6 +23,8 @@
 #include "base/safetensors.h"
 #include "base/safetensors_write.h"
 #include "base/thread.h"
+#include "codegen/codegen.h"
+#include "families/model_problems.h"
 #include "tests/support.h"
 
 /* Allocations until one fails; negative: none does. */
@@ -277,6 +279,57 @@ static paro_status quantise_into_folder(paro_error *err, const char *dir)
     return status;
 }
 
+static paro_status list_problems(paro_error *err, const char *dir)
+{
+    const paro_linear_shape linear = {.n = 64, .k = 64, .quantised = true, .group_size = 32};
+    const paro_layer_shape layer = {linear, linear, linear, linear, linear, linear, linear};
+    const paro_model_shape model = {.hidden = 64,
+                                    .intermediate = 64,
+                                    .n_heads = 2,
+                                    .n_kv_heads = 2,
+                                    .head_dim = 32,
+                                    .vocab = 64,
+                                    .layers = &layer,
+                                    .n_layers = 1,
+                                    .head = {.n = 64, .k = 64}};
+    paro_problem *problems = NULL;
+    size_t n = 0;
+    (void)dir;
+    paro_status status = paro_model_problems(err, &model, NULL, 0, &problems, &n);
+    assert_int_equal(status == PARO_STATUS_OK, problems != NULL);
+    free(problems);
+    return status;
+}
+
+/* A problem's source, its case, and the case's own outputs judged: wrong, unless memory was short.
+ */
+static paro_status use_problem(paro_error *err, const char *dir)
+{
+    const paro_arch *arch = paro_arch_get(0);
+    paro_problem problem;
+    paro_kernel_config config;
+    paro_case c;
+    paro_buffer source = {0};
+    double error;
+    (void)dir;
+    paro_status status =
+        paro_problem_parse(err, "rotate:h=64,m=2,group=32,krot=2,dtype=f16", &problem);
+    if (status != PARO_STATUS_OK)
+        return status;
+    problem.family->default_config(&problem, arch, &config);
+    const paro_variant variant = {&problem, &config, arch};
+    status = paro_render(err, &variant, &source);
+    paro_buffer_free(&source);
+    if (status != PARO_STATUS_OK)
+        return status;
+    status = paro_case_new(err, &problem, &config, 1, NULL, &c);
+    if (status != PARO_STATUS_OK)
+        return status;
+    status = paro_case_check(err, &c, c.data, NULL, &error);
+    paro_case_release(&c);
+    return status == PARO_STATUS_FORMAT ? PARO_STATUS_OK : status;
+}
+
 static void test_every_allocation(void **state)
 {
     (void)state;
@@ -292,6 +345,8 @@ static void test_every_allocation(void **state)
         {"tensors in memory", layer_tensors, false},
         {"a pool", make_pool, false},
         {"a model and a session", open_model, false},
+        {"a model's problems", list_problems, false},
+        {"a problem's source and case", use_problem, false},
         {"a recipe and its plan", make_plan, true},
         {"quantising in memory", quantise_in_memory, false},
         {"quantising into a folder", quantise_into_folder, false},
