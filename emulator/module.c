@@ -32,6 +32,7 @@ extern char **environ;
 #define WITH_ASAN 0
 #endif
 
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
 enum { MAX_LOG_BYTES = 1 << 20, MAX_FLAGS = 24 };
 
 static const char *const flags[] = {"-std=c++17",
@@ -45,6 +46,8 @@ static const char *const flags[] = {"-std=c++17",
                                     "-fno-rtti",
                                     "-w",
                                     "-Wl,--as-needed"};
+/* Without a sanitizer a kernel needs nothing of the C++ library: linking is then faster. */
+static const char *const plain_flags[] = {"-nostdlib", "-lm", "-lgcc"};
 static const char *const sanitize_flags[] = {"-g1", "-fno-omit-frame-pointer",
                                              "-fno-sanitize-recover=all"};
 
@@ -185,10 +188,10 @@ static paro_status compile(paro_error *err, const paro_emu_compiler *compiler, p
     char *made = own_name(arena, compiler->folder, "made", ".so");
     bool fits = source_path != NULL && log != NULL && made != NULL;
     fits = fits && (argv[n++] = paro_arena_strdup(arena, compiler->program)) != NULL;
-    for (size_t i = 0; fits && i < sizeof flags / sizeof flags[0]; i++)
+    for (size_t i = 0; fits && i < COUNT(flags); i++)
         fits = (argv[n++] = paro_arena_strdup(arena, flags[i])) != NULL;
     if (compiler->sanitize != NULL) {
-        for (size_t i = 0; fits && i < sizeof sanitize_flags / sizeof sanitize_flags[0]; i++)
+        for (size_t i = 0; fits && i < COUNT(sanitize_flags); i++)
             fits = (argv[n++] = paro_arena_strdup(arena, sanitize_flags[i])) != NULL;
         fits = fits &&
                (argv[n++] = paro_arena_printf(arena, "-fsanitize=%s", compiler->sanitize)) != NULL;
@@ -196,7 +199,8 @@ static paro_status compile(paro_error *err, const paro_emu_compiler *compiler, p
     fits = fits && (argv[n++] = source_path) != NULL;
     fits = fits && (argv[n++] = paro_arena_strdup(arena, "-o")) != NULL;
     fits = fits && (argv[n++] = made) != NULL;
-    fits = fits && (argv[n++] = paro_arena_strdup(arena, "-lm")) != NULL;
+    for (size_t i = 0; fits && compiler->sanitize == NULL && i < COUNT(plain_flags); i++)
+        fits = (argv[n++] = paro_arena_strdup(arena, plain_flags[i])) != NULL;
     if (!fits) {
         status = paro_fail(err, PARO_STATUS_OUT_OF_MEMORY, "emulator: out of memory");
         goto done;
@@ -242,8 +246,10 @@ static char *object_path_of(const paro_emu_compiler *compiler, paro_arena *arena
     bool fits = paro_buffer_append(&key, text->data, text->n_bytes) &&
                 paro_buffer_printf(&key, "\n%s\n%s\n%s", compiler->program, compiler->version,
                                    compiler->sanitize != NULL ? compiler->sanitize : "");
-    for (size_t i = 0; fits && i < sizeof flags / sizeof flags[0]; i++)
+    for (size_t i = 0; fits && i < COUNT(flags); i++)
         fits = paro_buffer_printf(&key, "\n%s", flags[i]);
+    for (size_t i = 0; fits && compiler->sanitize == NULL && i < COUNT(plain_flags); i++)
+        fits = paro_buffer_printf(&key, "\n%s", plain_flags[i]);
     if (fits) {
         char hash[PARO_SHA256_HEX_BYTES];
         paro_sha256_hex(key.data, key.n_bytes, hash);

@@ -87,7 +87,7 @@ static inline paro_gpu *open_device(const fixture *f, const char *arch)
     paro_error err;
     paro_gpu *gpu = NULL;
     const paro_emulator_options options = {.folder = f->folder,
-                                           .sanitize = TEST_ADDRESS ? "address" : NULL,
+                                           .sanitize = TEST_ADDRESS ? "address,undefined" : NULL,
                                            .arch = paro_arch_find(arch),
                                            .pool = f->pool};
     assert_ok(paro_gpu_open_emulator(&err, &options, &gpu));

@@ -519,8 +519,10 @@ static void a_shuffle_of_a_warp_is_cheap(void **state)
         best = fmin(best, us / (N_BLOCKS * 3 * 32));
     }
     print_message("a shuffle of a warp: %.3f us\n", best);
+#if defined(__x86_64__) || defined(__aarch64__)
     if (!TEST_SANITIZED)
         assert_true(best < 4);
+#endif
     paro_gpu_release(f->gpu, x);
     paro_gpu_release(f->gpu, out);
     paro_gpu_module_free(module);
