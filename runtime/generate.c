@@ -124,10 +124,29 @@ static paro_status check_finite(paro_error *err, const paro_model *model, const 
     return PARO_STATUS_OK;
 }
 
-/* The loop: `logits` holds those after the last token read. */
+/* Reads tokens and draws the next one. Greedy, the likeliest is found where the logits are, and
+ * these are looked at only where that finds them not finite. `logits` [vocab] is scratch. */
+static paro_status next_token(paro_error *err, paro_session *session, const paro_model *model,
+                              paro_sampler *sampler, const int32_t *tokens, size_t n_tokens,
+                              float *logits, int32_t *id)
+{
+    int32_t best = -1;
+    const bool is_greedy = sampler->options.temperature == 0;
+    paro_status status = is_greedy ? paro_session_append_best(err, session, tokens, n_tokens, &best)
+                                   : paro_session_append(err, session, tokens, n_tokens, logits);
+    if (status == PARO_STATUS_OK && best < 0 && is_greedy)
+        status = paro_session_last_logits(err, session, logits);
+    if (status == PARO_STATUS_OK && best < 0)
+        status = check_finite(err, model, logits, paro_session_length(session));
+    if (status == PARO_STATUS_OK)
+        *id = best < 0 ? paro_sampler_draw(sampler, logits) : best;
+    return status;
+}
+
+/* The loop: `id` was drawn after the last token read. */
 static paro_status decode(paro_error *err, paro_session *session, const paro_model *model,
                           const paro_generate_options *options, paro_sampler *sampler,
-                          text_sink *sink, float *logits, int32_t *ids,
+                          text_sink *sink, float *logits, int32_t id, int32_t *ids,
                           paro_generate_result *result)
 {
     const uint32_t room = paro_session_room(session);
@@ -137,10 +156,6 @@ static paro_status decode(paro_error *err, paro_session *session, const paro_mod
         limit = room + 1;
     result->finish = PARO_FINISH_LENGTH;
     for (uint32_t n = 0; n < limit; n++) {
-        paro_status status = check_finite(err, model, logits, paro_session_length(session));
-        if (status != PARO_STATUS_OK)
-            return status;
-        int32_t id = paro_sampler_draw(sampler, logits);
         if (ids != NULL)
             ids[n] = id;
         result->n_generated++;
@@ -148,13 +163,13 @@ static paro_status decode(paro_error *err, paro_session *session, const paro_mod
             result->finish = PARO_FINISH_EOS;
             break;
         }
-        status = take_token(err, sink, id);
+        paro_status status = take_token(err, sink, id);
         if (status != PARO_STATUS_OK)
             return status;
         if (sink->stopped || sink->cancelled)
             break;
         if (n + 1 < limit) {
-            status = paro_session_append(err, session, &id, 1, logits);
+            status = next_token(err, session, model, sampler, &id, 1, logits, &id);
             if (status != PARO_STATUS_OK)
                 return status;
         }
@@ -182,6 +197,7 @@ paro_status paro_generate(paro_error *err, paro_session *session, const paro_tok
                       .context = context};
     paro_status status = PARO_STATUS_OK;
     float *logits = NULL;
+    int32_t id = -1;
     options = sink.options;
     if (tokenizer == NULL && options->n_stop > 0)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "stop strings need a tokenizer");
@@ -202,11 +218,11 @@ paro_status paro_generate(paro_error *err, paro_session *session, const paro_tok
         status = paro_decode_stream_new(err, tokenizer, true, &sink.stream);
     double start = paro_clock_seconds();
     if (status == PARO_STATUS_OK)
-        status = paro_session_append(err, session, prompt, n_prompt, logits);
+        status = next_token(err, session, model, &sampler, prompt, n_prompt, logits, &id);
     double prefilled = paro_clock_seconds();
     sum.prefill_seconds = prefilled - start;
     if (status == PARO_STATUS_OK)
-        status = decode(err, session, model, options, &sampler, &sink, logits, ids, &sum);
+        status = decode(err, session, model, options, &sampler, &sink, logits, id, ids, &sum);
     sum.decode_seconds = paro_clock_seconds() - prefilled;
     if (status == PARO_STATUS_OK && result != NULL)
         *result = sum;

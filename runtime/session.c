@@ -66,8 +66,10 @@ uint32_t paro_session_length(const paro_session *session)
 
 void paro_session_truncate(paro_session *session, uint32_t n_tokens)
 {
-    if (n_tokens < session->n_tokens)
+    if (n_tokens < session->n_tokens) {
         session->n_tokens = n_tokens;
+        session->n_last = 0;
+    }
 }
 
 uint32_t paro_session_grown_capacity(const paro_session *session, uint32_t capacity,
@@ -175,11 +177,22 @@ static paro_status append(paro_error *err, paro_session *session, const int32_t 
         if (status == PARO_STATUS_OK && want->best != NULL && at + m == n_tokens)
             status = find_best(err, session, m, want->best);
         session->n_tokens += (uint32_t)m;
+        session->n_last = (uint32_t)m;
         at += m;
     }
-    if (status != PARO_STATUS_OK)
+    if (status != PARO_STATUS_OK) {
         session->n_tokens = before;
+        session->n_last = 0;
+    }
     return status;
+}
+
+paro_status paro_session_last_logits(paro_error *err, paro_session *session, float *logits)
+{
+    if (session->n_last == 0)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "expected a session that has just read, found one that has not");
+    return session->backend->logits(err, session, session->n_last - 1, 1, logits);
 }
 
 paro_status paro_session_append(paro_error *err, paro_session *session, const int32_t *tokens,

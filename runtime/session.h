@@ -38,6 +38,7 @@ struct paro_session {
     const paro_observer *observer;
     uint32_t max_tokens;
     uint32_t n_tokens;       /* changes only when a call succeeds */
+    uint32_t n_last;         /* tokens of the chunk read last; 0: none, or not as it was */
     uint32_t first_capacity; /* of the KV cache, doubled when full; 0: the usual. For tests */
     float *logits;           /* the front's scratch */
     size_t n_logit_rows;
@@ -58,5 +59,8 @@ paro_status paro_session_new_cpu(paro_error *err, const paro_model *model, paro_
  * is not finite. */
 paro_status paro_session_append_best(paro_error *err, paro_session *session, const int32_t *tokens,
                                      size_t n_tokens, int32_t *id);
+
+/* The logits [vocab] after the last token, right after a call that read it and succeeded. */
+paro_status paro_session_last_logits(paro_error *err, paro_session *session, float *logits);
 
 #endif
