@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * runtime/kernels.c and kernel_code.c: problems answered once, from the cache, a compiler or not at
- * all; arguments by name. The device is the emulator, or one that only keeps what it is given.
+ * all; arguments by name. The device is the emulator, or one that runs nothing.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,88 +12,9 @@
 #include <math.h>
 
 #include "codegen/codegen.h"
-#include "gpu/backend.h"
 #include "runtime/kernels.h"
 #include "tests/emulated.h"
-
-/* ---- a device that keeps the images it is given ------------------------------------------------
- */
-
-enum { MAX_IMAGES = 8 };
-
-typedef struct keeper {
-    paro_gpu gpu;
-    char images[MAX_IMAGES][64]; /* their beginnings */
-    size_t n_images, n_freed;
-    size_t n_params; /* what a function says it has; 0: it does not say */
-} keeper;
-
-struct paro_gpu_module {
-    paro_gpu *gpu;
-};
-
-struct paro_gpu_function {
-    paro_gpu *gpu;
-};
-
-static void keeper_free(paro_gpu *gpu)
-{
-    (void)gpu;
-}
-
-static paro_status keeper_load(paro_error *err, paro_gpu *gpu, const paro_gpu_image *image,
-                               paro_gpu_module **out)
-{
-    (void)err;
-    keeper *k = (keeper *)gpu;
-    assert_true(k->n_images < MAX_IMAGES);
-    snprintf(k->images[k->n_images++], 64, "%.*s", (int)image->n_bytes, (const char *)image->data);
-    *out = malloc(sizeof **out);
-    assert_non_null(*out);
-    (*out)->gpu = gpu;
-    return PARO_STATUS_OK;
-}
-
-static void keeper_unload(paro_gpu_module *module)
-{
-    ((keeper *)module->gpu)->n_freed++;
-    free(module);
-}
-
-static paro_status keeper_function(paro_error *err, paro_gpu_module *module, const char *name,
-                                   paro_gpu_function **out)
-{
-    (void)err, (void)name;
-    *out = (paro_gpu_function *)module; /* the same first member */
-    return PARO_STATUS_OK;
-}
-
-static paro_status keeper_params(paro_error *err, const paro_gpu_function *function, size_t *sizes,
-                                 size_t capacity, size_t *n_params)
-{
-    const keeper *k = (const keeper *)function->gpu;
-    if (k->n_params == 0)
-        return paro_fail(err, PARO_STATUS_UNSUPPORTED, "cannot tell");
-    for (size_t i = 0; i < k->n_params && i < capacity; i++)
-        sizes[i] = sizeof(paro_gpu_ptr);
-    *n_params = k->n_params;
-    return PARO_STATUS_OK;
-}
-
-static const paro_gpu_backend keeper_backend = {.kind = PARO_GPU_KIND_CUDA,
-                                                .free = keeper_free,
-                                                .module_load = keeper_load,
-                                                .module_free = keeper_unload,
-                                                .module_function = keeper_function,
-                                                .function_params = keeper_params};
-
-static keeper new_keeper(uint32_t capability)
-{
-    keeper k = {.gpu = {.backend = &keeper_backend}};
-    paro_device_typical(paro_arch_find("sm_90"), &k.gpu.info);
-    k.gpu.info.capability = capability;
-    return k;
-}
+#include "tests/fake_gpu.h"
 
 /* ---- helpers -----------------------------------------------------------------------------------
  */
@@ -238,7 +159,8 @@ static void test_shared(void **state)
     (void)state;
     paro_error err;
     size_t n_asked = 0;
-    keeper k = new_keeper(90);
+    fake_gpu k;
+    fake_gpu_init(&k, PARO_GPU_KIND_CUDA, 90);
     char *dir = test_dir_new(), *path = test_path(dir, "cache.db");
     fill_cache(path, swiglu, NULL, "sm_90", "sm_90", "cubin of swiglu", false, NULL);
     paro_kernels *kernels = new_kernels(&k.gpu, &(paro_kernels_options){.cache_path = path,
@@ -263,7 +185,7 @@ static void test_shared(void **state)
     assert_int_equal(info.n_compiled, 0);
     assert_int_equal(info.n_by_grade[PARO_GRADE_DEFAULT], 2);
     paro_kernels_free(kernels);
-    assert_int_equal(k.n_freed, 1);
+    assert_int_equal(k.n_unloaded, 1);
     free(path);
     test_dir_remove(dir);
 }
@@ -275,7 +197,8 @@ static void test_nothing(void **state)
 {
     (void)state;
     paro_error err;
-    keeper k = new_keeper(90);
+    fake_gpu k;
+    fake_gpu_init(&k, PARO_GPU_KIND_CUDA, 90);
     char *dir = test_dir_new(), *path = test_path(dir, "cache.db");
     paro_kernel_request request = {.problem = problem_of(swiglu)};
     paro_kernels *kernels =
@@ -299,7 +222,8 @@ static void test_winner(void **state)
 {
     (void)state;
     paro_error err;
-    keeper k = new_keeper(90);
+    fake_gpu k;
+    fake_gpu_init(&k, PARO_GPU_KIND_CUDA, 90);
     char *dir = test_dir_new(), *path = test_path(dir, "cache.db");
     char chosen[PARO_KERNEL_CONFIG_TEXT_BYTES];
     static const char wide[] = "swiglu:n=8192,m=4,dtype=f16";
@@ -333,7 +257,8 @@ static void test_targets(void **state)
                 {87, "sm_87", "sm_87", true},        {139, "sm_121", "sm_121", false},
                 {139, "sm_121", "compute_121", true}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        keeper k = new_keeper(rows[i].capability);
+        fake_gpu k;
+        fake_gpu_init(&k, PARO_GPU_KIND_CUDA, rows[i].capability);
         char *dir = test_dir_new(), *path = test_path(dir, "cache.db");
         fill_cache(path, swiglu, NULL, rows[i].arch, rows[i].target, "code", false, NULL);
         paro_kernel_request request = {.problem = problem_of(swiglu)};
@@ -356,7 +281,8 @@ static void test_wrong_kernel(void **state)
 {
     (void)state;
     paro_error err;
-    keeper k = new_keeper(90);
+    fake_gpu k;
+    fake_gpu_init(&k, PARO_GPU_KIND_CUDA, 90);
     k.n_params = 9;
     char *dir = test_dir_new(), *path = test_path(dir, "cache.db");
     fill_cache(path, swiglu, NULL, "sm_90", "sm_90", "code", false, NULL);
@@ -364,7 +290,7 @@ static void test_wrong_kernel(void **state)
     paro_kernels *kernels =
         new_kernels(&k.gpu, &(paro_kernels_options){.cache_path = path, .no_nvrtc = true});
     assert_fails(paro_kernels_load(&err, kernels, &request, 1), PARO_STATUS_FORMAT, "found 9");
-    assert_int_equal(k.n_freed, 1);
+    assert_int_equal(k.n_unloaded, 1);
     paro_kernels_free(kernels);
     free(path);
     test_dir_remove(dir);
@@ -375,7 +301,9 @@ static void test_unsupported(void **state)
 {
     (void)state;
     paro_error err;
-    keeper old = new_keeper(60), k = new_keeper(90);
+    fake_gpu old, k;
+    fake_gpu_init(&old, PARO_GPU_KIND_CUDA, 60);
+    fake_gpu_init(&k, PARO_GPU_KIND_CUDA, 90);
     paro_kernels *kernels = NULL;
     assert_fails(paro_kernels_new(&err, &old.gpu, NULL, &kernels), PARO_STATUS_UNSUPPORTED,
                  "compute capability 7.5 and newer, this one has 6.0");
