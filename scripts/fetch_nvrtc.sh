@@ -52,7 +52,8 @@ found_elsewhere() {
         [ -e "$PARO_NVRTC" ]
         return
     fi
-    PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -E 'libnvrtc\.so\.1[23]( |$)' && return
+    PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null |
+        grep -E 'libnvrtc\.so\.1[23]( |$)' >/dev/null && return
     local dir
     while IFS= read -r dir; do
         [ -n "$dir" ] && compgen -G "$dir/libnvrtc.so.1[23]" >/dev/null && return
