@@ -147,6 +147,8 @@ static const char *mma_constraint(const paro_problem *problem, const paro_linear
         return "too few or too many bytes on their way";
     if (g->tile_m >= 32 && ahead > 2)
         return "more registers than there are";
+    if (g->tile_m >= 64 && g->tiles > 1 && arch->capability < 80)
+        return "more registers than there are";
     if (g->fused) {
         uint32_t groups = g->slice_units * g->unit_k / g->group;
         if (g->tile_m > 4 || g->tile_m * groups > 2 * g->n_threads / 32)

@@ -223,7 +223,7 @@ __device__ __forceinline__ void merge_warps(float *shared, u32 row_warp, u32 key
     }
 }
 
-extern "C" __global__ void __launch_bounds__(N_THREADS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
 attention(const scalar *__restrict__ q, const scalar *__restrict__ keys,
           const scalar *__restrict__ values, const u32 *__restrict__ state, u32 capacity, u32 m,
           scalar *__restrict__ y, float *__restrict__ split_vectors,
@@ -307,7 +307,7 @@ attention(const scalar *__restrict__ q, const scalar *__restrict__ keys,
 }
 
 // One warp a row. A split without keys has maximum -infinity and weighs nothing.
-extern "C" __global__ void __launch_bounds__(COMBINE_THREADS)
+extern "C" __global__ void __launch_bounds__(COMBINE_THREADS, 1)
 attention_combine(const float *__restrict__ split_vectors, const float *__restrict__ split_sums,
                   u32 m, scalar *__restrict__ y)
 {

@@ -12,7 +12,7 @@ constexpr u32 N_THREADS = 256; // hole: threads
 constexpr u32 VECTOR = 8;      // hole: vector
 static_assert(H % VECTOR == 0, "as families/embed.c plans");
 
-extern "C" __global__ void __launch_bounds__(N_THREADS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
 embed(const i32 *__restrict__ ids, const scalar *__restrict__ table, float *__restrict__ residual)
 {
     const u32 at = (block_index_x() * N_THREADS + thread_index()) * VECTOR;

@@ -232,7 +232,7 @@ __device__ __forceinline__ void multiply(const T *__restrict__ x, const T *__res
         multiply_fma<T>(x, weight, bias, y, m);
 }
 
-extern "C" __global__ void __launch_bounds__(N_THREADS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
     linear_16(const scalar *__restrict__ x, const scalar *__restrict__ weight,
               const scalar *__restrict__ bias, output *__restrict__ y, float *__restrict__ partial,
               u32 m)
@@ -240,7 +240,7 @@ extern "C" __global__ void __launch_bounds__(N_THREADS)
     multiply<USES_MMA, scalar>(x, weight, bias, y, partial, m);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
     reduce_slices(const float *__restrict__ partial, const scalar *__restrict__ bias,
                   output *__restrict__ y, u32 m)
 {

@@ -85,7 +85,7 @@ __device__ __forceinline__ void rotate_group(scalar *to, u64 to_stride, bool wri
 }
 
 // A warp: one part, group, and ROTATE_TOKENS tokens.
-extern "C" __global__ void __launch_bounds__(ROTATE_WARPS * 32)
+extern "C" __global__ void __launch_bounds__(ROTATE_WARPS * 32, 1)
     rotate_input(const scalar *__restrict__ x, const u8 *__restrict__ pairs,
                  const float *__restrict__ cossin, const float *__restrict__ channel_scales,
                  scalar *__restrict__ rotated, u32 m)
@@ -422,7 +422,7 @@ multiply(const scalar *__restrict__ x, const u32 *__restrict__ codes, const Z *_
         multiply_fma<Z>(x, codes, zeros, scales, bias, rotated, y, partial, m);
 }
 
-extern "C" __global__ void __launch_bounds__(N_THREADS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
     linear_w4(const scalar *__restrict__ x, const u32 *__restrict__ codes,
               const zero_word *__restrict__ zeros, const f16 *__restrict__ scales,
               const scalar *__restrict__ bias, const u8 *__restrict__ pairs,
@@ -434,7 +434,7 @@ extern "C" __global__ void __launch_bounds__(N_THREADS)
                                   rotated, y, partial, m);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
     reduce_slices(const float *__restrict__ partial, const scalar *__restrict__ bias,
                   scalar *__restrict__ y, u32 m)
 {

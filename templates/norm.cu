@@ -20,7 +20,7 @@ constexpr u32 STEPS = (H + STRIDE - 1) / STRIDE;
 constexpr bool KEPT = STEPS * VECTOR <= 16;
 static_assert(H % VECTOR == 0 && SHARED >= WARPS * sizeof(float), "as families/norm.c plans");
 
-extern "C" __global__ void __launch_bounds__(N_THREADS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
 norm_rows(float *__restrict__ residual, const scalar *__restrict__ delta,
      const float *__restrict__ weight, float epsilon, scalar *__restrict__ y)
 {

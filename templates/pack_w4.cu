@@ -84,7 +84,7 @@ __device__ __forceinline__ void pack_codes_awq(const u32 *__restrict__ qweight,
     codes[i] = qweight[(u64)K * (at.first_row / 8) + (u64)k * (at.rows / 8) + at.item];
 }
 
-extern "C" __global__ void __launch_bounds__(N_THREADS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
     pack_codes(const u32 *__restrict__ qweight, u32 *__restrict__ codes)
 {
     if constexpr (MMA16)
@@ -149,7 +149,7 @@ __device__ __forceinline__ void pack_groups_of(const u32 *__restrict__ qzeros,
         pack_groups_awq<Z>(qzeros, scales, zeros, packed_scales);
 }
 
-extern "C" __global__ void __launch_bounds__(N_THREADS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
     pack_groups(const u32 *__restrict__ qzeros, const f16 *__restrict__ scales,
                 zero_word *__restrict__ zeros, f16 *__restrict__ packed_scales)
 {

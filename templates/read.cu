@@ -10,9 +10,10 @@ constexpr u32 N_VECTORS = 1024 * 1024; // hole: n_vectors
 constexpr u32 SHARED_BYTES = 32;      // hole: shared_bytes
 static_assert(SHARED_BYTES == N_THREADS / 32 * 4, "a word for every warp");
 
-extern "C" __global__ void __launch_bounds__(N_THREADS)
-read(const u32x4 *__restrict__ x, u32 *__restrict__ y)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
+read(const u32 *__restrict__ x, u32 *__restrict__ y)
 {
+    const u32x4 *vectors = reinterpret_cast<const u32x4 *>(x);
     const u64 stride = static_cast<u64>(grid_size_x()) * N_THREADS;
     u64 i = static_cast<u64>(block_index_x()) * N_THREADS + thread_index();
     u32 sum = 0;
@@ -20,13 +21,13 @@ read(const u32x4 *__restrict__ x, u32 *__restrict__ y)
         u32x4 v[UNROLL];
 #pragma unroll
         for (u32 k = 0; k < UNROLL; k++)
-            v[k] = load_stream(x + i + k * stride);
+            v[k] = load_stream(vectors + i + k * stride);
 #pragma unroll
         for (u32 k = 0; k < UNROLL; k++)
             sum ^= v[k].x ^ v[k].y ^ v[k].z ^ v[k].w;
     }
     for (; i < N_VECTORS; i += stride) {
-        const u32x4 v = load_stream(x + i);
+        const u32x4 v = load_stream(vectors + i);
         sum ^= v.x ^ v.y ^ v.z ^ v.w;
     }
 #pragma unroll

@@ -99,7 +99,7 @@ __device__ __forceinline__ void turn(halves &v, const float *cossin)
     }
 }
 
-extern "C" __global__ void __launch_bounds__(WARPS * 32)
+extern "C" __global__ void __launch_bounds__(WARPS * 32, 1)
 rope(const scalar *__restrict__ qkv, const float *__restrict__ q_norm,
      const float *__restrict__ k_norm, float epsilon, const float *__restrict__ cossin,
      const u32 *__restrict__ state, u32 capacity, u32 m, scalar *__restrict__ q,

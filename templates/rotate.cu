@@ -47,7 +47,7 @@ template <> struct channel_pair<float> {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS)
+extern "C" __global__ void __launch_bounds__(32 * WARPS, 1)
     rotate(const scalar *__restrict__ x, const u8 *__restrict__ pairs,
            const float *__restrict__ cossin, const float *__restrict__ channel_scales,
            scalar *__restrict__ y, u32 m)

@@ -41,7 +41,7 @@ __device__ __forceinline__ best warp_best(best mine)
     return mine;
 }
 
-extern "C" __global__ void __launch_bounds__(N_THREADS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
 sample(const float *__restrict__ logits, float *__restrict__ piece_logits,
        i32 *__restrict__ piece_ids, i32 *__restrict__ ids)
 {
@@ -81,7 +81,7 @@ sample(const float *__restrict__ logits, float *__restrict__ piece_logits,
     }
 }
 
-extern "C" __global__ void __launch_bounds__(32)
+extern "C" __global__ void __launch_bounds__(32, 1)
 sample_pick(const float *__restrict__ piece_logits, const i32 *__restrict__ piece_ids,
             i32 *__restrict__ ids)
 {

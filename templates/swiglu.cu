@@ -11,7 +11,7 @@ constexpr u32 N_THREADS = 256; // hole: threads
 constexpr u32 VECTOR = 8;      // hole: vector
 static_assert(N % VECTOR == 0, "as families/swiglu.c plans");
 
-extern "C" __global__ void __launch_bounds__(N_THREADS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
 swiglu(const scalar *__restrict__ gate_up, scalar *__restrict__ y)
 {
     const u32 at = (block_index_x() * N_THREADS + thread_index()) * VECTOR;
