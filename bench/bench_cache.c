@@ -185,7 +185,7 @@ int main(int argc, char **argv)
     measure(&b, "all winners, kernels read", true);
     fill(&b, 8);
     measure(&b, "winners of m = 8 only", false);
-    fill(&b, -1);
+    fill(&b, INT64_MAX); /* no such m */
     measure(&b, "an empty cache", false);
     free(b.problems);
     (void)paro_remove_tree(NULL, b.dir);
