@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     KIND_KERNEL = 3,
@@ -18,7 +19,9 @@ enum {
     START_OFFSET = 16,
     END_OFFSET = 24,
     FLUSH_FORCED = 1,
-    BUFFER_BYTES = 1 << 20
+    BUFFER_BYTES = 1 << 20,
+    WAITS = 20,
+    WAIT_US = 200
 };
 
 typedef void cupti_request(uint8_t **buffer, size_t *n_bytes, size_t *most_records);
@@ -67,7 +70,7 @@ static void add_record(paro_cupti *c, const unsigned char *record)
     }
     memcpy(&c->records[c->n].start_ns, record + START_OFFSET, 8);
     memcpy(&c->records[c->n].end_ns, record + END_OFFSET, 8);
-    c->n++;
+    c->n += c->records[c->n].end_ns > c->records[c->n].start_ns; /* else it is incomplete */
 }
 
 static void complete_buffer(void *context, uint32_t stream, uint8_t *buffer, size_t n_bytes,
@@ -158,10 +161,26 @@ static int compare_records(const void *a, const void *b)
     return (x->start_ns > y->start_ns) - (x->start_ns < y->start_ns);
 }
 
-paro_status paro_cupti_take(paro_error *err, paro_cupti *c, const paro_kernel_record **records,
-                            size_t *n)
+static size_t count(paro_cupti *c)
 {
-    int result = c->flush_all(FLUSH_FORCED);
+    pthread_mutex_lock(&c->lock);
+    size_t n = c->n;
+    pthread_mutex_unlock(&c->lock);
+    return n;
+}
+
+paro_status paro_cupti_take(paro_error *err, paro_cupti *c, size_t n_expected,
+                            const paro_kernel_record **records, size_t *n)
+{
+    int result = 0;
+    for (int i = 0; i < WAITS && result == 0; i++) {
+        result = c->flush_all(0); /* buffers all of whose records are complete */
+        if (count(c) >= n_expected)
+            break;
+        usleep(WAIT_US);
+    }
+    if (result == 0 && (n_expected == 0 || count(c) < n_expected))
+        result = c->flush_all(FLUSH_FORCED);
     if (result != 0)
         return paro_fail(err, PARO_STATUS_IO, "CUPTI: flushing its records failed (CUPTI error %d)",
                          result);

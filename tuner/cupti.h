@@ -25,8 +25,8 @@ paro_status paro_cupti_new(paro_error *err, paro_cupti **out);
 void paro_cupti_free(paro_cupti *cupti);
 
 /* Records of the kernels that ended since the last call, by start; call when the stream was waited
- * for. The array lives until the next call. */
-paro_status paro_cupti_take(paro_error *err, paro_cupti *cupti, const paro_kernel_record **records,
-                            size_t *n);
+ * for. Waits a little for `n_expected` of them. The array lives until the next call. */
+paro_status paro_cupti_take(paro_error *err, paro_cupti *cupti, size_t n_expected,
+                            const paro_kernel_record **records, size_t *n);
 
 #endif

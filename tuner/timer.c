@@ -20,7 +20,8 @@ enum {
     MOST_SAMPLES = 256,
     PROBE_THREADS = 256,
     PROBE_PATTERN_WORDS = 1024,
-    PROBE_READS = 5
+    PROBE_READS = 5,
+    LOST_BATCHES = 5 /* without a record, before CUPTI is given up */
 };
 
 static const double lowest_clock = 0.93; /* of the highest seen: below it samples do not count */
@@ -170,7 +171,7 @@ static paro_status time_read(paro_error *err, paro_timer *t, double *us)
     double best = 0;
     paro_status status = PARO_STATUS_OK;
     if (t->clock == CLOCK_CUPTI)
-        status = paro_cupti_take(err, t->cupti, &records, &n);
+        status = paro_cupti_take(err, t->cupti, 0, &records, &n);
     for (int i = 0; i < PROBE_READS && status == PARO_STATUS_OK; i++) {
         double one = 0;
         if (t->clock != CLOCK_CUPTI)
@@ -184,7 +185,7 @@ static paro_status time_read(paro_error *err, paro_timer *t, double *us)
         if (status != PARO_STATUS_OK)
             return status;
         if (t->clock == CLOCK_CUPTI) {
-            status = paro_cupti_take(err, t->cupti, &records, &n);
+            status = paro_cupti_take(err, t->cupti, 1, &records, &n);
             if (status == PARO_STATUS_OK && n == 1)
                 one = (double)(records[0].end_ns - records[0].start_ns) / 1e3;
             else
@@ -281,7 +282,7 @@ static paro_status batch_cupti(paro_error *err, paro_timer *t, paro_trial *trial
     if (status == PARO_STATUS_OK)
         status = paro_gpu_stream_wait(err, t->stream);
     if (status == PARO_STATUS_OK)
-        status = paro_cupti_take(err, t->cupti, &records, &n);
+        status = paro_cupti_take(err, t->cupti, at + out->n * n_launches, &records, &n);
     if (status != PARO_STATUS_OK)
         return status;
     if (n != at + out->n * n_launches)
@@ -410,7 +411,7 @@ paro_status paro_timer_run(paro_error *err, paro_timer *t, paro_trial *trial, ui
     if (status == PARO_STATUS_OK && t->clock == CLOCK_CUPTI) {
         const paro_kernel_record *records = NULL;
         size_t n_records = 0;
-        status = paro_cupti_take(err, t->cupti, &records, &n_records);
+        status = paro_cupti_take(err, t->cupti, 0, &records, &n_records);
     }
     uint32_t most_batches = 3 * n_samples + 4;
     for (uint32_t i = 0; status == PARO_STATUS_OK && n < n_samples && i < most_batches; i++) {
@@ -429,6 +430,8 @@ paro_status paro_timer_run(paro_error *err, paro_timer *t, paro_trial *trial, ui
             status = batch_host(err, t, trial, &b);
         if (status != PARO_STATUS_OK)
             break;
+        if (t->clock == CLOCK_CUPTI && n + n_poor == 0 && b.n == 0 && i == LOST_BATCHES)
+            t->clock = CLOCK_GRAPH; /* it has stopped to record */
         bool is_good = clock_is_good(t, &mhz);
         for (size_t j = 0; j < b.n; j++) {
             if (is_good)
