@@ -7,10 +7,12 @@
  *     value    = integer | word | integer *("+" integer)
  *
  * for example
- * linear_w4:n=6144,k=4096,m=1,group=128,krot=8,dtype=f16,parts=4096+1024+1024,zero=u4,bias=0 Keys
- * come in any order; an unknown key, one twice, and one missing that has no default are errors. The
- * canonical text has all keys, in the order of the family's table. `m` (tokens) is the upper bound
- * of a bucket: a kernel made for it takes 1 to m tokens.
+ *
+ *     linear_w4:n=6144,k=4096,m=1,group=128,krot=8,dtype=f16,parts=4096+1024+1024,zero=u4,bias=0
+ *
+ * Keys come in any order; an unknown key, one twice, and one missing that has no default are
+ * errors. The canonical text has all keys, in the order of the family's table. `m` (tokens) is the
+ * upper bound of a bucket: a kernel made for it takes 1 to m tokens.
  */
 #ifndef PARO_FAMILIES_PROBLEM_H
 #define PARO_FAMILIES_PROBLEM_H
