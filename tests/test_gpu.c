@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "gpu/backend.h"
+#include "gpu/cublaslt.h"
 #include "gpu/cuda.h"
 #include "gpu/nvml.h"
 #include "gpu/plan.h"
@@ -56,6 +57,27 @@ static void test_nothing_is_freed_twice(void **state)
     paro_gpu_graph_free(NULL);
     paro_gpu_event_free(NULL);
     paro_nvml_free(NULL);
+}
+
+/* Neither the emulator nor a machine without NVML or cuBLASLt ends anything. */
+static void test_what_other_devices_lack(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_nvml *nvml = NULL;
+    paro_cublaslt *lt = NULL;
+    const paro_gpu_backend emulated = {.kind = PARO_GPU_KIND_EMULATED};
+    paro_gpu gpu = {.backend = &emulated, .info = {.name = "a device"}};
+    assert_fails(paro_nvml_new(&err, &gpu, &nvml), PARO_STATUS_UNSUPPORTED, "a device");
+    assert_fails(paro_cublaslt_new(&err, &gpu, NULL, &lt), PARO_STATUS_UNSUPPORTED, "a device");
+    const paro_gpu_backend cuda = {.kind = PARO_GPU_KIND_CUDA};
+    gpu.backend = &cuda;
+    assert_fails(paro_cublaslt_new(&err, &gpu, "libcublasLt-not-there.so", &lt),
+                 PARO_STATUS_UNSUPPORTED, "libcublasLt-not-there.so");
+    assert_fails(paro_cublaslt_new(&err, &gpu, "libm.so.6", &lt), PARO_STATUS_UNSUPPORTED,
+                 "lacks cublasLtCreate");
+    paro_cublaslt_free(NULL);
+    paro_cublaslt_product_free(NULL);
 }
 
 /* Images are looked at before the driver is. */
@@ -170,6 +192,7 @@ int main(void)
         cmocka_unit_test(test_a_library_without_the_functions_is_refused),
         cmocka_unit_test(test_opening_where_there_is_no_device),
         cmocka_unit_test(test_nothing_is_freed_twice),
+        cmocka_unit_test(test_what_other_devices_lack),
         cmocka_unit_test(test_code_that_is_none),
         cmocka_unit_test(test_plans_are_checked_and_launched),
     };

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "cache/cache.h"
 #include "codegen/codegen.h"
+#include "tuner/baseline.h"
 #include "tuner/problems.h"
 #include "tuner/trial.h"
 
@@ -28,6 +29,7 @@ typedef struct bench {
     paro_nvrtc *nvrtc; /* NULL: none here */
     paro_error no_nvrtc;
     const paro_arch *arch;
+    paro_cublaslt *library; /* NULL: not asked for, or none here */
 } bench;
 
 /* ---- a config's code ---- */
@@ -214,6 +216,12 @@ static paro_status measure(paro_error *err, const bench *b, const paro_problem *
         time_read(&no_read, b, cost.bytes, &row.read_us) != PARO_STATUS_OK)
         paro_log(b->options->observer, PARO_LOG_LEVEL_WARNING, "no read of %.0f bytes: %s",
                  cost.bytes, no_read.message);
+    if (status == PARO_STATUS_OK && b->library != NULL && paro_baseline_applies(problem) &&
+        paro_baseline_time(&no_read, b->gpu, b->library, problem,
+                           b->options->n_samples > 0 ? b->options->n_samples : DEFAULT_SAMPLES,
+                           &row.library_us) != PARO_STATUS_OK)
+        paro_log(b->options->observer, PARO_LOG_LEVEL_WARNING, "no baseline for %s: %s", text,
+                 no_read.message);
     if (status == PARO_STATUS_OK) {
         row.grade = paro_grade_name(lookup.grade);
         paro_kernel_config_print(problem->family, &lookup.config, config);
@@ -249,6 +257,11 @@ static paro_status open_device(paro_error *err, bench *b)
         status = paro_pool_new(err, 0, &b->pool);
     if (status == PARO_STATUS_OK)
         paro_nvrtc_new(&b->no_nvrtc, b->options->nvrtc_library, &b->nvrtc);
+    if (status == PARO_STATUS_OK && b->options->library) {
+        paro_error no_library;
+        if (paro_cublaslt_new(&no_library, b->gpu, NULL, &b->library) != PARO_STATUS_OK)
+            paro_log(b->options->observer, PARO_LOG_LEVEL_WARNING, "%s", no_library.message);
+    }
     return status;
 }
 
@@ -264,6 +277,7 @@ paro_status paro_bench_kernels(paro_error *err, paro_cache *cache, const paro_pr
         if (status == PARO_STATUS_OK)
             status = paro_report(err, b.options->observer, "bench", i + 1, n);
     }
+    paro_cublaslt_free(b.library);
     paro_nvrtc_free(b.nvrtc);
     paro_pool_free(b.pool);
     paro_gpu_event_free(b.to);
