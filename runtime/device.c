@@ -42,11 +42,13 @@ paro_status paro_device_parse(paro_error *err, const char *text, paro_device_cho
     return PARO_STATUS_OK;
 }
 
-static paro_status open_gpu(paro_error *err, const paro_device_choice *choice, paro_gpu **out)
+static paro_status open_gpu(paro_error *err, const paro_device_choice *choice, paro_pool *pool,
+                            paro_gpu **out)
 {
     if (choice->kind != PARO_DEVICE_KIND_EMULATOR)
         return paro_gpu_open_cuda(err, choice->ordinal, out);
-    return paro_gpu_open_emulator(err, &(paro_emulator_options){.folder = choice->folder}, out);
+    return paro_gpu_open_emulator(
+        err, &(paro_emulator_options){.folder = choice->folder, .pool = pool}, out);
 }
 
 paro_status paro_device_open(paro_error *err, const paro_model *model,
@@ -69,7 +71,7 @@ paro_status paro_device_open(paro_error *err, const paro_model *model,
                                           .nvrtc_library = options->nvrtc_library,
                                           .observer = options->observer,
                                           .pool = model->pool};
-    status = open_gpu(&reason, &choice, &gpu);
+    status = open_gpu(&reason, &choice, model->pool, &gpu);
     const bool is_there = status == PARO_STATUS_OK;
     if (is_there)
         status = paro_gpu_model_new(&reason, model, gpu, &kernels, &device);

@@ -217,11 +217,16 @@ paro_status paro_kernel_code_render(paro_error *err, paro_kernel_world *world,
     return PARO_STATUS_OK;
 }
 
+static bool is_ptx_target(const char *target)
+{
+    return strncmp(target, "compute_", 8) == 0;
+}
+
 /* Takes a row over where it is what it says. */
 static bool take_row(const paro_cache_kernel *row, const char *target, paro_kernel_code *code)
 {
     const unsigned char *bytes = row->binary;
-    const bool wants_ptx = strncmp(target, "compute_", 8) == 0;
+    const bool wants_ptx = is_ptx_target(target);
     if (row->n_bytes == 0 || row->is_ptx != wants_ptx || strcmp(row->arch, target) != 0 ||
         strcmp(row->source_hash, code->source_hash) != 0 ||
         (row->is_ptx && bytes[row->n_bytes - 1] != 0))
@@ -335,7 +340,7 @@ static void describe(const paro_kernel_code *code, paro_buffer *out)
 /* A compiled default is a winner of the arch, not of a class of devices. */
 static paro_status keep_default(paro_error *err, paro_kernel_world *world,
                                 const paro_problem *problem, const paro_kernel_config *config,
-                                const char *key)
+                                const paro_kernel_code *code, const char *key)
 {
     const paro_family *family = problem->family;
     char text[PARO_PROBLEM_TEXT_BYTES], chosen[PARO_KERNEL_CONFIG_TEXT_BYTES];
@@ -345,27 +350,25 @@ static paro_status keep_default(paro_error *err, paro_kernel_world *world,
         return PARO_STATUS_OK;
     paro_problem_print(problem, text);
     paro_kernel_config_print(family, config, chosen);
-    paro_cache_winner winner = {.problem = text,
-                                .device_class = world->arch.name,
-                                .layout =
-                                    family->layout == NULL ? "" : family->layout(problem, config),
-                                .config = chosen,
-                                .clock = "",
-                                .device = "",
-                                .driver = "",
-                                .strategy = ""};
+    paro_cache_winner winner = {
+        .problem = text,
+        .device_class = is_ptx_target(code->target) ? code->target : world->arch.name,
+        .layout = family->layout == NULL ? "" : family->layout(problem, config),
+        .config = chosen,
+        .clock = "",
+        .device = "",
+        .driver = "",
+        .strategy = ""};
     snprintf(winner.kernel, sizeof winner.kernel, "%s", key);
     paro_status status = paro_template_hash(err, family, winner.template_hash);
     return status == PARO_STATUS_OK ? paro_cache_put_winner(err, world->cache, &winner) : status;
 }
 
-void paro_kernel_code_keep(paro_kernel_world *world, const paro_problem *problem,
-                           const paro_kernel_config *config, const paro_kernel_code *code)
+/* The binary under its key, which goes to `key`. */
+static paro_status keep_binary(paro_error *err, paro_kernel_world *world,
+                               const paro_kernel_code *code, const char *key)
 {
-    paro_error err = {0};
     paro_buffer resources = {0};
-    if (!world->is_cache_writable || !code->is_compiled)
-        return;
     describe(code, &resources);
     paro_cache_kernel row = {.family = code->family->name,
                              .arch = code->target,
@@ -376,12 +379,20 @@ void paro_kernel_code_keep(paro_kernel_world *world, const paro_problem *problem
                              .n_bytes = code->n_bytes,
                              .is_ptx = code->is_ptx};
     memcpy(row.source_hash, code->source_hash, sizeof row.source_hash);
-    paro_kernel_key(code->source.data, code->target, row.nvrtc, row.key);
-    paro_status status = paro_cache_put_kernel(&err, world->cache, &row);
-    if (status == PARO_STATUS_OK)
-        status = keep_default(&err, world, problem, config, row.key);
-    if (status != PARO_STATUS_OK)
-        paro_log(world->options.observer, PARO_LOG_LEVEL_WARNING,
-                 "a compiled kernel could not be kept: %s", err.message);
+    memcpy(row.key, key, sizeof row.key);
+    paro_status status = paro_cache_put_kernel(err, world->cache, &row);
     paro_buffer_free(&resources);
+    return status;
+}
+
+paro_status paro_kernel_code_keep(paro_error *err, paro_kernel_world *world,
+                                  const paro_problem *problem, const paro_kernel_config *config,
+                                  const paro_kernel_code *code, bool with_binary)
+{
+    char key[PARO_SHA256_HEX_BYTES];
+    paro_status status = PARO_STATUS_OK;
+    paro_kernel_key(code->source.data, code->target, paro_nvrtc_version(world->nvrtc), key);
+    if (with_binary)
+        status = keep_binary(err, world, code, key);
+    return status == PARO_STATUS_OK ? keep_default(err, world, problem, config, code, key) : status;
 }

@@ -83,9 +83,10 @@ paro_status paro_kernel_code_can_compile(paro_error *err, paro_kernel_world *wor
 paro_status paro_kernel_code_compile(paro_error *err, const paro_kernel_world *world,
                                      paro_kernel_code *code);
 
-/* Stores what was compiled, with a winner's row of grade default where the config is the default's;
- * failures are logged. */
-void paro_kernel_code_keep(paro_kernel_world *world, const paro_problem *problem,
-                           const paro_kernel_config *config, const paro_kernel_code *code);
+/* Stores what was compiled: the binary where it is wanted, and a winner's row of grade default for
+ * the problem, where the config is its default. The cache is writable. */
+paro_status paro_kernel_code_keep(paro_error *err, paro_kernel_world *world,
+                                  const paro_problem *problem, const paro_kernel_config *config,
+                                  const paro_kernel_code *code, bool with_binary);
 
 #endif

@@ -277,14 +277,39 @@ static paro_status finish_job(paro_error *err, paro_kernels *kernels, job *j)
         free(added);
         return status;
     }
-    if (j->code.is_compiled) {
-        kernels->world.n_compiled++;
-        paro_kernel_code_keep(&kernels->world, &j->problem, &j->config, &j->code);
-    }
+    kernels->world.n_compiled += j->code.is_compiled;
     added->next = kernels->entries;
     kernels->entries = added;
     j->entry = added;
     return PARO_STATUS_OK;
+}
+
+/* What was compiled goes into the cache, in one transaction; a cache that does not take it is no
+ * reason not to run. */
+static void keep_jobs(paro_kernels *kernels, const job *jobs, size_t n_jobs)
+{
+    paro_kernel_world *world = &kernels->world;
+    paro_error err = {0};
+    size_t n_compiled = 0;
+    for (size_t i = 0; i < n_jobs; i++)
+        n_compiled += jobs[i].status == PARO_STATUS_OK && jobs[i].code.is_compiled;
+    if (n_compiled == 0 || !world->is_cache_writable)
+        return;
+    paro_status status = paro_cache_begin(&err, world->cache);
+    const bool has_begun = status == PARO_STATUS_OK;
+    for (size_t i = 0; i < n_jobs && status == PARO_STATUS_OK; i++) {
+        const job *j = &jobs[i], *from = j->same == NULL ? j : j->same;
+        if (j->status == PARO_STATUS_OK && from->code.is_compiled)
+            status =
+                paro_kernel_code_keep(&err, world, &j->problem, &j->config, &from->code, from == j);
+    }
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_commit(&err, world->cache);
+    else if (has_begun)
+        paro_cache_rollback(world->cache);
+    if (status != PARO_STATUS_OK)
+        paro_log(world->options.observer, PARO_LOG_LEVEL_WARNING,
+                 "%zu compiled kernels could not be kept: %s", n_compiled, err.message);
 }
 
 /* Names the problem, where the message does not yet. */
@@ -324,6 +349,7 @@ static paro_status run_jobs(paro_error *err, paro_kernels *kernels, job *jobs, s
         if (jobs[i].status != PARO_STATUS_OK && failed == NULL)
             failed = &jobs[i];
     }
+    keep_jobs(kernels, jobs, n_jobs);
     if (kernels->world.n_compiled > n_before)
         paro_log(kernels->world.options.observer, PARO_LOG_LEVEL_INFO,
                  "compiled %zu kernels in %.1f s", kernels->world.n_compiled - n_before,

@@ -21,7 +21,7 @@ static inline void emulate(paro_model *model, const paro_kernels_options *option
         o = *options;
     o.pool = model->pool;
     assert_null(model->device);
-    assert_ok(paro_gpu_model_new(&err, model, emulated_gpu(NULL), &o, &model->device));
+    assert_ok(paro_gpu_model_new(&err, model, emulated_gpu(model->pool), &o, &model->device));
 }
 
 /* A tensor of the set below with other contents, malloc'd by the caller. */

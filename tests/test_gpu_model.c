@@ -369,7 +369,8 @@ static void test_without_device(void **state)
     paro_model_info info;
     const paro_observer observer = {.context = &l, .log = keep_line};
     if (paro_gpu_count() > 0) {
-        printf("SKIP test_without_device: this machine has one\n");
+        printf("SKIP test_gpu_model test_without_device: there is a GPU\n");
+        fflush(stdout);
         skip();
     }
     assert_int_not_equal(

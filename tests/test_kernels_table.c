@@ -276,6 +276,58 @@ static void test_targets(void **state)
     }
 }
 
+/* What NVRTC compiles is kept: the next table needs no compiler. */
+static void test_compiled(void **state)
+{
+    (void)state;
+    paro_error err;
+    fake_gpu k;
+    paro_nvrtc *nvrtc = NULL;
+    paro_kernels_info info;
+    fake_gpu_init(&k, PARO_GPU_KIND_CUDA, 90);
+    if (paro_nvrtc_new(&err, getenv("PARO_NVRTC"), &nvrtc) != PARO_STATUS_OK) {
+        printf("SKIP test_kernels_table test_compiled: needs NVRTC: %s\n", err.message);
+        fflush(stdout);
+        skip();
+    }
+    paro_nvrtc_free(nvrtc);
+    char *dir = test_dir_new(), *path = test_path(dir, "cache.db");
+    paro_kernel_request requests[] = {{.problem = problem_of(swiglu)},
+                                      {.problem = problem_of("swiglu:n=64,m=2,dtype=f16")}};
+    for (int again = 0; again < 2; again++) {
+        paro_kernels *kernels =
+            new_kernels(&k.gpu, &(paro_kernels_options){.cache_path = path,
+                                                        .nvrtc_library = getenv("PARO_NVRTC"),
+                                                        .no_nvrtc = again == 1});
+        assert_ok(paro_kernels_load(&err, kernels, requests, 2));
+        paro_kernels_get_info(kernels, &info);
+        assert_int_equal(info.n_compiled, 1 - again); /* both have the same source */
+        assert_int_equal(info.n_modules, 1);
+        assert_int_equal(k.n_images, again + 1);
+        assert_memory_equal(k.images[again],
+                            "\x7f"
+                            "ELF",
+                            4);
+        paro_kernels_free(kernels);
+    }
+    /* Each problem has its row, as a default of the arch. */
+    paro_cache *cache = NULL;
+    paro_arena arena = {0};
+    char hash[PARO_SHA256_HEX_BYTES], text[PARO_PROBLEM_TEXT_BYTES];
+    assert_ok(paro_cache_open(&err, &(paro_cache_options){.path = path}, &cache));
+    assert_ok(paro_template_hash(&err, requests[0].problem.family, hash));
+    for (size_t i = 0; i < 2; i++) {
+        paro_cache_winner winner;
+        paro_problem_print(&requests[i].problem, text);
+        assert_ok(paro_cache_get_winner(&err, cache, text, "sm_90", hash, NULL, &arena, &winner));
+        assert_true(winner.median_us == 0);
+    }
+    paro_arena_release(&arena);
+    paro_cache_free(cache);
+    free(path);
+    test_dir_remove(dir);
+}
+
 /* A kernel whose parameters are not the plan's is not launched, whatever the cache says. */
 static void test_wrong_kernel(void **state)
 {
@@ -322,10 +374,10 @@ static void test_unsupported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_launch),      cmocka_unit_test(test_shared),
-        cmocka_unit_test(test_nothing),     cmocka_unit_test(test_winner),
-        cmocka_unit_test(test_targets),     cmocka_unit_test(test_wrong_kernel),
-        cmocka_unit_test(test_unsupported),
+        cmocka_unit_test(test_launch),   cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_nothing),  cmocka_unit_test(test_winner),
+        cmocka_unit_test(test_targets),  cmocka_unit_test(test_wrong_kernel),
+        cmocka_unit_test(test_compiled), cmocka_unit_test(test_unsupported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
