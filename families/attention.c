@@ -12,8 +12,8 @@
 #include "families/random.h"
 
 enum { KEY_HEADS, KEY_KV_HEADS, KEY_HEAD_DIM, KEY_M, KEY_DTYPE, KEY_CTX };
-enum { PARAM_SPLITS, PARAM_KEYS, PARAM_ROWS, PARAM_ROW_WARPS, PARAM_KEY_WARPS };
-enum { COMBINE_WARPS = 4, MAX_WARPS = 8, RUN = 32 };
+enum { PARAM_SPLITS, PARAM_KEYS, PARAM_STAGES, PARAM_ROWS, PARAM_ROW_WARPS, PARAM_KEY_WARPS };
+enum { COMBINE_WARPS = 4, RUN = 32 };
 
 static const paro_problem_key keys[] = {
     {"heads", PARO_KEY_INTEGER, 1, 1024, NULL, false, 0, "heads of queries"},
@@ -27,7 +27,8 @@ static const paro_problem_key keys[] = {
 
 static const paro_param params[] = {
     {"splits", {1, 2, 4, 8, 16, 32}, 6, NULL, "blocks that share a row's keys; 1: one launch"},
-    {"keys", {16, 32, 64, 128}, 4, NULL, "keys in shared memory at a time"},
+    {"keys", {16, 32, 64, 128}, 4, NULL, "keys brought to shared memory at a time"},
+    {"stages", {1, 2}, 2, NULL, "2: the next keys come while these are worked on"},
     {"rows", {1, 2, 4, 8}, 4, NULL, "rows (a head of a token) of a warp"},
     {"row_warps", {1, 2, 4, 8}, 4, NULL, "warps of a block with rows of their own"},
     {"key_warps", {1, 2, 4}, 3, NULL, "warps of a block that share the keys of a row"},
@@ -108,10 +109,18 @@ static uint32_t shared_bytes(const paro_problem *problem, const paro_kernel_conf
     uint32_t head_dim = (uint32_t)problem->values[KEY_HEAD_DIM];
     uint32_t n_keys = value(config, PARAM_KEYS), run = n_keys < RUN ? n_keys : RUN;
     uint32_t warp_rows = n_warps(config) * value(config, PARAM_ROWS);
-    uint32_t loop = 2 * n_keys * stride(problem) * element_bytes(problem) +
-                    4 * (tile_rows(config) * head_dim + warp_rows * run);
+    uint32_t tile = 2 * n_keys * stride(problem) * element_bytes(problem);
+    uint32_t loop =
+        value(config, PARAM_STAGES) * tile + 4 * (tile_rows(config) * head_dim + warp_rows * run);
     uint32_t merge = value(config, PARAM_KEY_WARPS) > 1 ? 4 * warp_rows * (head_dim + 2) : 0;
     return loop > merge ? loop : merge;
+}
+
+/* Whether copies run beside the threads: of 16 bytes each. */
+static bool can_overlap(const paro_problem *problem, const paro_arch *arch)
+{
+    return (arch->features & PARO_ARCH_COPY_ASYNC) != 0 &&
+           vector_of(problem) * element_bytes(problem) == 16;
 }
 
 static const char *constraint(const paro_problem *problem, const paro_kernel_config *config,
@@ -119,8 +128,8 @@ static const char *constraint(const paro_problem *problem, const paro_kernel_con
 {
     uint32_t n_keys = value(config, PARAM_KEYS), key_warps = value(config, PARAM_KEY_WARPS);
     uint32_t rows = tile_rows(config), splits = value(config, PARAM_SPLITS);
-    if (n_warps(config) > MAX_WARPS)
-        return "more warps than registers for them";
+    if (value(config, PARAM_ROW_WARPS) > 1 && key_warps > 1)
+        return "warps that share keys where more rows would do";
     if (n_keys < RUN ? key_warps > 1 : n_keys < RUN * key_warps)
         return "a tile without keys for some warps";
     if (n_keys > 2 * RUN * key_warps)
@@ -129,11 +138,21 @@ static const char *constraint(const paro_problem *problem, const paro_kernel_con
         return "half of the rows would be none";
     if (splits > 1 && splits / 2 * n_keys >= (uint64_t)problem->values[KEY_CTX])
         return "half of the splits would have no keys";
+    if (value(config, PARAM_STAGES) > 1 && ((arch->features & PARO_ARCH_COPY_ASYNC) == 0 ||
+                                            vector_of(problem) * element_bytes(problem) != 16))
+        return "no asynchronous copies of 16 bytes";
     if (shared_bytes(problem, config) > arch->max_shared_bytes)
         return "more shared memory than a block may have";
+    if (value(config, PARAM_STAGES) == 1 && can_overlap(problem, arch)) {
+        paro_kernel_config deeper = *config;
+        deeper.values[PARAM_STAGES] = 2;
+        if (2 * shared_bytes(problem, &deeper) <= arch->max_shared_bytes)
+            return "one stage where two leave room for a second block";
+    }
     if (n_keys < RUN) {
         paro_kernel_config wider = *config;
         wider.values[PARAM_KEYS] = RUN;
+        wider.values[PARAM_STAGES] = 1;
         if (shared_bytes(problem, &wider) <= arch->max_shared_bytes)
             return "idle lanes where a tile of 32 keys fits";
     }
@@ -150,10 +169,13 @@ static void default_config(const paro_problem *problem, const paro_arch *arch,
     v[PARAM_ROW_WARPS] = rows > 16 ? 4 : 1;
     v[PARAM_KEY_WARPS] = rows > 16 ? 1 : 2;
     v[PARAM_KEYS] = 64;
+    v[PARAM_STAGES] = can_overlap(problem, arch) ? 2 : 1;
     while (tile_rows(out) > 1 && tile_rows(out) / 2 >= rows)
         v[v[PARAM_ROW_WARPS] > 1 ? PARAM_ROW_WARPS : PARAM_ROWS] /= 2;
     while (shared_bytes(problem, out) > arch->max_shared_bytes) {
-        if (v[PARAM_KEYS] > RUN) {
+        if (v[PARAM_STAGES] > 1) {
+            v[PARAM_STAGES] = 1;
+        } else if (v[PARAM_KEYS] > RUN) {
             v[PARAM_KEYS] = RUN;
             v[PARAM_KEY_WARPS] = 1;
         } else if (tile_rows(out) > 8) {
@@ -371,7 +393,7 @@ static double estimate_us(const paro_problem *problem, const paro_kernel_config 
     double fits = (double)device->sm_shared_bytes / (shared_bytes(problem, config) + 1024);
     fits = fits < 1 ? 1 : fits > 16 ? 16 : fits;
     const double rounds = per_sm / fits < 1 ? 1 : per_sm / fits;
-    const double wait_us = rounds * tiles * paro_latency_us * 1.5;
+    const double wait_us = rounds * tiles * paro_latency_us * 1.5 / value(config, PARAM_STAGES);
     double us = compute_us > memory_us ? compute_us : memory_us;
     us = paro_launch_us + paro_latency_us + (us > wait_us ? us : wait_us);
     if (splits > 1)

@@ -6,13 +6,15 @@
 // A row is one head of one token; the rows of a kv head are numbered token by token, so that a
 // block's rows share its keys. Grid: x tiles of rows, y kv heads, z SPLITS pieces of the keys (how
 // many keys there are is known on the device only: state has the number of tokens before the m). A
-// block brings KEYS keys and values at a time to shared memory. Its warps are ROW_WARPS by
+// block brings KEYS keys and values at a time to shared memory, where STAGES tiles have room: all but
+// one are on their way while one is worked on. Its warps are ROW_WARPS by
 // KEY_WARPS: each has ROWS rows and takes every KEY_WARPS-th run of the tile's keys, one key a lane;
 // then, for the sums over keys, one or more pairs of channels a lane. In the end the warps of the
 // same rows are merged through shared memory. With SPLITS > 1 a block leaves maximum, sum and
 // vector, and attention_combine makes y of them.
 //
 // Keys at and behind position + m are never read.
+#include "lib/async.cuh"
 #include "lib/core.cuh"
 #include "lib/vector.cuh"
 
@@ -25,6 +27,7 @@ constexpr u32 ROWS = 4;       // hole: rows
 constexpr u32 ROW_WARPS = 1;  // hole: row_warps
 constexpr u32 KEY_WARPS = 2;  // hole: key_warps
 constexpr u32 KEYS = 64;      // hole: keys
+constexpr u32 STAGES = 1;     // hole: stages
 constexpr u32 VECTOR = 8;     // hole: vector
 constexpr u32 STRIDE = 136;   // hole: stride
 constexpr u32 SHARED = 37376; // hole: shared_bytes
@@ -39,15 +42,18 @@ constexpr u32 LANE_PAIRS = (PAIRS + 31) / 32;
 constexpr u32 PIECES = HEAD_DIM / VECTOR; // of a row, each one access
 constexpr u32 COMBINE_THREADS = 128;
 
-// Shared memory: the tile's keys and values, STRIDE elements a row; the queries; the weights that a
-// warp found. Afterwards, from its start, what the warps merge: vectors; maximum and sum.
+// Shared memory: each stage's keys and values, STRIDE elements a row; the queries; the weights that
+// a warp found. Afterwards, from its start, what the warps merge: vectors; maximum and sum.
 constexpr u32 TILE = KEYS * STRIDE;
-constexpr u32 TILE_BYTES = 2 * TILE * sizeof(scalar);
+constexpr u32 TILE_BYTES = STAGES * 2 * TILE * sizeof(scalar);
+constexpr bool ASYNC = VECTOR * sizeof(scalar) == 16;
+constexpr int BEHIND = STAGES > 1 ? (int)STAGES - 2 : 0; // tiles on their way behind the next
 constexpr u32 LOOP_BYTES = TILE_BYTES + 4 * (TILE_ROWS * HEAD_DIM + WARPS * ROWS * RUN);
 constexpr u32 MERGE_BYTES = KEY_WARPS > 1 ? 4 * WARPS * ROWS * (HEAD_DIM + 2) : 0;
 static_assert(SHARED >= LOOP_BYTES && SHARED >= MERGE_BYTES, "as families/attention.c plans");
 static_assert(HEADS % KV_HEADS == 0 && HEAD_DIM % VECTOR == 0 && KEYS % RUN == 0 && RUN % 4 == 0 &&
-                  STRIDE % VECTOR == 0 && TILE_BYTES % 16 == 0 && SPLITS <= 32,
+                  STRIDE % VECTOR == 0 && TILE_BYTES % 16 == 0 && SPLITS <= 32 &&
+                  (ASYNC || STAGES == 1),
               "as families/attention.c plans");
 
 // Of a warp's rows. Sums over keys are each lane's own until the end.
@@ -92,14 +98,19 @@ __device__ __forceinline__ void load_queries(const scalar *q, u32 kv_head, u32 f
     }
 }
 
-// KEYS rows from `first` on; those behind n_keys become zeros.
+// KEYS rows from `first` on; those behind n_keys become zeros. They are there after a wait for this
+// thread's copies, and a barrier.
 __device__ __forceinline__ void load_tile(const scalar *from, u32 first, u32 n_keys, scalar *shared)
 {
     for (u32 i = thread_index(); i < KEYS * PIECES; i += N_THREADS) {
         const u32 key = i / PIECES, channel = i % PIECES * VECTOR;
+        const scalar *source = from + (u64)(first + key) * HEAD_DIM + channel;
         scalar *to = shared + key * STRIDE + channel;
-        if (first + key < n_keys) {
-            copy_vector<VECTOR>(to, from + (u64)(first + key) * HEAD_DIM + channel);
+        const bool valid = first + key < n_keys;
+        if constexpr (ASYNC) {
+            copy_async_zero16(to, valid ? source : from, valid);
+        } else if (valid) {
+            copy_vector<VECTOR>(to, source);
         } else {
             float zeros[VECTOR];
 #pragma unroll
@@ -229,9 +240,8 @@ attention(const scalar *__restrict__ q, const scalar *__restrict__ keys,
           scalar *__restrict__ y, float *__restrict__ split_vectors,
           float *__restrict__ split_sums)
 {
-    scalar *key_tile = shared_memory<scalar>();
-    scalar *value_tile = key_tile + TILE;
-    float *query_tile = (float *)(value_tile + TILE);
+    scalar *tiles = shared_memory<scalar>();
+    float *query_tile = (float *)(tiles + STAGES * 2 * TILE);
     const u32 row_warp = warp_index() % ROW_WARPS, key_warp = warp_index() / ROW_WARPS;
     float *my_queries = query_tile + row_warp * ROWS * HEAD_DIM;
     float *my_weights = query_tile + TILE_ROWS * HEAD_DIM + warp_index() * ROWS * RUN;
@@ -260,11 +270,31 @@ attention(const scalar *__restrict__ q, const scalar *__restrict__ keys,
     const u32 end = lower((split + 1) * share, n_tiles);
     const scalar *my_keys = keys + (u64)kv_head * capacity * HEAD_DIM;
     const scalar *my_values = values + (u64)kv_head * capacity * HEAD_DIM;
-    for (u32 tile = split * share; tile < end; tile++) {
-        block_barrier();
-        load_tile(my_keys, tile * KEYS, n_keys, key_tile);
-        load_tile(my_values, tile * KEYS, n_keys, value_tile);
-        block_barrier();
+    const u32 begin = split * share;
+    const auto fetch = [&](u32 tile) {
+        scalar *to = tiles + tile % STAGES * 2 * TILE;
+        if (tile < end) {
+            load_tile(my_keys, tile * KEYS, n_keys, to);
+            load_tile(my_values, tile * KEYS, n_keys, to + TILE);
+        }
+        copy_async_commit();
+    };
+#pragma unroll
+    for (u32 i = 0; i + 1 < STAGES; i++)
+        fetch(begin + i);
+    for (u32 tile = begin; tile < end; tile++) {
+        if constexpr (STAGES == 1) {
+            block_barrier(); // all are done with the tile before
+            fetch(tile);
+            copy_async_wait<0>();
+            block_barrier();
+        } else {
+            copy_async_wait<BEHIND>();
+            block_barrier(); // the tile is there, and all are done with the one before
+            fetch(tile + STAGES - 1);
+        }
+        const scalar *key_tile = tiles + tile % STAGES * 2 * TILE;
+        const scalar *value_tile = key_tile + TILE;
         for (u32 run = key_warp * RUN; run < KEYS; run += KEY_WARPS * RUN) {
             const u32 key = run + lane_index() % RUN;
             score_run(my_queries, key_tile + key * STRIDE, tile * KEYS + key, mine, my_weights);
@@ -273,6 +303,7 @@ attention(const scalar *__restrict__ q, const scalar *__restrict__ keys,
             warp_barrier();
         }
     }
+    copy_async_wait<0>();
 #pragma unroll
     for (u32 row = 0; row < ROWS; row++)
         mine.total[row] = warp_sum(mine.total[row]);

@@ -87,29 +87,34 @@ static void assert_constraint(const char *text, const char *arch, paro_kernel_co
         assert_string_equal(found, words);
 }
 
-/* In the order of params: splits, keys, rows, row_warps, key_warps. */
+/* In the order of params: splits, keys, stages, rows, row_warps, key_warps. */
 static void test_constraints(void **state)
 {
     (void)state;
     static const char decode[] = "attention:heads=4,kv_heads=1,head_dim=64,m=1,dtype=f16,ctx=256";
     static const char wide[] = "attention:heads=8,kv_heads=1,head_dim=256,m=8,dtype=f32,ctx=256";
 #define CONFIG(...) ((paro_kernel_config){{__VA_ARGS__}})
-    assert_constraint(decode, "sm_75", CONFIG(2, 64, 4, 1, 2), NULL);
-    assert_constraint(decode, "sm_75", CONFIG(2, 128, 1, 4, 4),
-                      "more warps than registers for them");
-    assert_constraint(decode, "sm_75", CONFIG(2, 32, 4, 1, 2),
+    assert_constraint(decode, "sm_75", CONFIG(2, 64, 1, 4, 1, 2), NULL);
+    assert_constraint(decode, "sm_75", CONFIG(2, 128, 1, 1, 4, 4),
+                      "warps that share keys where more rows would do");
+    assert_constraint(decode, "sm_75", CONFIG(2, 32, 1, 4, 1, 2),
                       "a tile without keys for some warps");
-    assert_constraint(decode, "sm_75", CONFIG(2, 128, 4, 1, 1),
+    assert_constraint(decode, "sm_75", CONFIG(2, 128, 1, 4, 1, 1),
                       "a tile of more than two runs a warp");
-    assert_constraint(decode, "sm_75", CONFIG(2, 64, 8, 1, 2), "half of the rows would be none");
-    assert_constraint(decode, "sm_75", CONFIG(16, 32, 4, 1, 1),
+    assert_constraint(decode, "sm_75", CONFIG(2, 64, 1, 8, 1, 2), "half of the rows would be none");
+    assert_constraint(decode, "sm_75", CONFIG(16, 32, 1, 4, 1, 1),
                       "half of the splits would have no keys");
-    assert_constraint(decode, "sm_75", CONFIG(2, 16, 4, 1, 1),
+    assert_constraint(decode, "sm_75", CONFIG(2, 64, 2, 4, 1, 2),
+                      "no asynchronous copies of 16 bytes");
+    assert_constraint(decode, "sm_80", CONFIG(2, 64, 2, 4, 1, 2), NULL);
+    assert_constraint(decode, "sm_80", CONFIG(2, 64, 1, 4, 1, 2),
+                      "one stage where two leave room for a second block");
+    assert_constraint(decode, "sm_75", CONFIG(2, 16, 1, 4, 1, 1),
                       "idle lanes where a tile of 32 keys fits");
-    assert_constraint(wide, "sm_75", CONFIG(2, 32, 4, 1, 1),
+    assert_constraint(wide, "sm_75", CONFIG(2, 32, 1, 4, 1, 1),
                       "more shared memory than a block may have");
-    assert_constraint(wide, "sm_75", CONFIG(2, 16, 4, 1, 1), NULL);
-    assert_constraint(wide, "sm_90", CONFIG(2, 32, 4, 1, 1), NULL);
+    assert_constraint(wide, "sm_75", CONFIG(2, 16, 1, 4, 1, 1), NULL);
+    assert_constraint(wide, "sm_90", CONFIG(2, 32, 1, 4, 1, 1), NULL);
 #undef CONFIG
 }
 
@@ -119,13 +124,13 @@ static void test_kernels(void **state)
     paro_gpu *gpu = test_emulator("test_attention_family");
     /* one row a warp, rows of four, splits without keys where the position is low */
     test_emulated(gpu, "attention:heads=4,kv_heads=2,head_dim=64,m=1,dtype=f16,ctx=300",
-                  "splits=8,keys=64,rows=2,row_warps=1,key_warps=2", 0, 6);
+                  "splits=8,keys=64,stages=2,rows=2,row_warps=1,key_warps=2", 0, 6);
     test_emulated(gpu, "attention:heads=3,kv_heads=3,head_dim=80,m=5,dtype=bf16,ctx=70",
-                  "splits=2,keys=32,rows=2,row_warps=2,key_warps=1", 3, 4);
+                  "splits=2,keys=32,stages=2,rows=2,row_warps=2,key_warps=1", 3, 4);
     test_emulated(gpu, "attention:heads=6,kv_heads=2,head_dim=6,m=8,dtype=f32,ctx=140",
-                  "splits=1,keys=128,rows=4,row_warps=2,key_warps=4", 0, 4);
+                  "splits=1,keys=128,stages=1,rows=4,row_warps=1,key_warps=4", 0, 4);
     test_emulated(gpu, "attention:heads=2,kv_heads=1,head_dim=250,m=2,dtype=f16,ctx=33",
-                  "splits=1,keys=64,rows=1,row_warps=4,key_warps=1", 0, 2);
+                  "splits=1,keys=64,stages=1,rows=1,row_warps=4,key_warps=1", 0, 2);
     paro_gpu_free(gpu);
 }
 
@@ -139,7 +144,8 @@ static void test_positions(void **state)
     paro_gpu *gpu = test_emulator("test_attention_family");
     const paro_problem problem =
         test_problem("attention:heads=2,kv_heads=1,head_dim=8,m=1,dtype=f32,ctx=257");
-    const paro_kernel_config config = test_config(&problem, "splits=8,keys=32,rows=2,key_warps=1");
+    const paro_kernel_config config =
+        test_config(&problem, "splits=8,keys=32,stages=2,rows=2,key_warps=1");
     for (size_t i = 0; i < sizeof positions / sizeof positions[0]; i++) {
         paro_case c;
         double y[HEADS * HEAD_DIM];
