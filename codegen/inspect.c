@@ -54,9 +54,14 @@ typedef struct found {
     size_t n_kernels;
 } found;
 
-/* The kernel of this name, added where it is new; NULL where there is no room (or memory). */
+/* The kernel of this name, added where it is new; NULL where it is none (kernels are named in
+ * ASCII), or where there is no room (or memory). */
 static paro_kernel_resources *kernel_of(found *f, const char *name, size_t n_bytes)
 {
+    for (size_t i = 0; i < n_bytes; i++) {
+        if (name[i] <= ' ' || name[i] > '~')
+            return NULL;
+    }
     for (size_t i = 0; i < f->n_kernels; i++) {
         if (strlen(f->kernels[i].name) == n_bytes && memcmp(f->kernels[i].name, name, n_bytes) == 0)
             return &f->kernels[i];
@@ -165,7 +170,9 @@ paro_status paro_inspect(paro_error *err, const paro_binary *binary, paro_arena 
         const paro_cubin_kernel *code = &cubin->kernels[i];
         paro_kernel_resources *kernel = kernel_of(f, code->name, strlen(code->name));
         if (kernel == NULL)
-            return paro_fail_memory(err, strlen(code->name), "a kernel's resources");
+            return paro_fail(err, PARO_STATUS_FORMAT,
+                             "cubin: expected the names of at most %d kernels, found \"%s\"",
+                             PARO_CUBIN_MAX_KERNELS, code->name);
         count_instructions(code, kernel);
         if (kernel->static_shared_bytes == 0)
             kernel->static_shared_bytes = code->static_shared_bytes;

@@ -120,6 +120,9 @@ static void test_planted(void **state)
     assert_int_equal(first->n_global_stores + first->n_shared_loads + first->n_shared_stores +
                          first->n_local,
                      0);
+    cubin[NAMES_AT + 15] = 0xff; /* ".text.f\xffrst" */
+    assert_fails(paro_inspect(&err, &binary, &arena, &found), PARO_STATUS_FORMAT,
+                 "cubin: expected the names of at most");
     paro_arena_release(&arena);
 }
 
