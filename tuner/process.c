@@ -144,14 +144,13 @@ static paro_status exchange(paro_error *err, paro_process *p, paro_wire_type typ
                      (int)found);
 }
 
-static paro_status open_device(paro_error *err, paro_process *p)
+static paro_status open_device(paro_error *err, paro_process *p, bool *alive)
 {
     paro_wire_writer w = {0};
     paro_wire_reader r;
-    bool alive = false;
     paro_wire_put_u32(&w, (uint32_t)p->options.device);
     paro_status status = exchange(err, p, PARO_WIRE_OPEN, &w, PARO_WIRE_OPENED,
-                                  p->options.open_seconds, NULL, NULL, &r, &alive);
+                                  p->options.open_seconds, NULL, NULL, &r, alive);
     if (status != PARO_STATUS_OK)
         return status;
     paro_process_info info = {.read_gbs = p->info.read_gbs};
@@ -165,15 +164,14 @@ static paro_status open_device(paro_error *err, paro_process *p)
     return PARO_STATUS_OK;
 }
 
-static paro_status run_probe(paro_error *err, paro_process *p)
+static paro_status run_probe(paro_error *err, paro_process *p, bool *alive)
 {
     paro_wire_writer w = {0};
     paro_wire_reader r;
-    bool alive = false;
     paro_wire_put_u32(&w, p->probe.is_ptx);
     paro_wire_put_bytes(&w, p->probe.data, p->probe.n_bytes);
     paro_status status = exchange(err, p, PARO_WIRE_PROBE, &w, PARO_WIRE_PROBED,
-                                  p->options.open_seconds, NULL, NULL, &r, &alive);
+                                  p->options.open_seconds, NULL, NULL, &r, alive);
     if (status != PARO_STATUS_OK)
         return status;
     double read_gbs = paro_wire_get_f64(&r);
@@ -187,17 +185,19 @@ static paro_status run_probe(paro_error *err, paro_process *p)
 static paro_status restart(paro_error *err, paro_process *p)
 {
     char how[64] = "";
+    bool alive = false;
     paro_status status = start(err, p);
-    if (status == PARO_STATUS_OK)
-        status = open_device(err, p);
+    if (status != PARO_STATUS_OK)
+        return status;
+    status = open_device(err, p, &alive);
     if (status == PARO_STATUS_OK && p->has_probe)
-        status = run_probe(err, p);
-    if (status != PARO_STATUS_OK) {
-        stop(p, status == PARO_STATUS_LIMIT, how, sizeof how);
-        return paro_fail_in(err, status, "worker %s%s%s", p->options.program,
-                            how[0] != '\0' ? " ended with " : "", how);
-    }
-    return PARO_STATUS_OK;
+        status = run_probe(err, p, &alive);
+    if (status == PARO_STATUS_OK)
+        return PARO_STATUS_OK;
+    stop(p, status == PARO_STATUS_LIMIT, how, sizeof how);
+    if (alive) /* it said itself what is wrong */
+        return status;
+    return paro_fail_in(err, status, "worker %s ended with %s", p->options.program, how);
 }
 
 paro_status paro_process_new(paro_error *err, const paro_process_options *options,
@@ -254,7 +254,8 @@ paro_status paro_process_probe(paro_error *err, paro_process *p, const paro_gpu_
 {
     p->probe = *image;
     p->has_probe = true;
-    return run_probe(err, p);
+    bool alive = false;
+    return run_probe(err, p, &alive);
 }
 
 static void put_request(paro_wire_writer *w, const paro_process_request *q)
