@@ -118,11 +118,16 @@ void paro_nvml_read(const paro_nvml *nvml, paro_nvml_state *out)
     if (nvml->reasons != NULL && nvml->reasons(nvml->handle, &reasons) == 0)
         state.reasons = reasons;
     state.is_throttled = (state.reasons & throttle_bits) != 0;
+    *out = state;
+}
+
+uint32_t paro_nvml_n_processes(const paro_nvml *nvml)
+{
     nvml_process processes[NVML_MAX_PROCESSES];
     unsigned n = NVML_MAX_PROCESSES;
-    if (nvml->processes != NULL && nvml->processes(nvml->handle, &n, processes) == 0)
-        state.n_processes = n;
-    *out = state;
+    if (nvml->processes == NULL || nvml->processes(nvml->handle, &n, processes) != 0)
+        return 0;
+    return n;
 }
 
 bool paro_nvml_driver_version(char *out, size_t capacity)

@@ -25,11 +25,13 @@ typedef struct paro_nvml_state {
     uint32_t max_sm_clock_mhz; /* 0: unknown */
     uint64_t reasons;          /* why clocks are low now: NVML's bits */
     bool is_throttled;         /* one of them is a power, thermal or hardware slowdown */
-    uint32_t n_processes;      /* that compute on the device, this one included */
 } paro_nvml_state;
 
 /* What cannot be read is 0. */
 void paro_nvml_read(const paro_nvml *nvml, paro_nvml_state *out);
+
+/* Processes that compute on the device, this one included; 0: unknown. May take milliseconds. */
+uint32_t paro_nvml_n_processes(const paro_nvml *nvml);
 
 /* "580.159.04"; false where there is no NVML. */
 bool paro_nvml_driver_version(char *out, size_t capacity);

@@ -90,9 +90,8 @@ paro_status paro_timer_new(paro_error *err, paro_gpu *gpu, paro_cupti *cupti, pa
         for (size_t i = 0; i < 2 && status == PARO_STATUS_OK; i++)
             status = paro_gpu_event_new(err, gpu, &t->events[i]);
         if (status == PARO_STATUS_OK && paro_nvml_new(NULL, gpu, &t->nvml) == PARO_STATUS_OK) {
-            paro_nvml_state state;
-            paro_nvml_read(t->nvml, &state);
-            t->n_others = state.n_processes > 1 ? state.n_processes - 1 : 0;
+            uint32_t n = paro_nvml_n_processes(t->nvml);
+            t->n_others = n > 1 ? n - 1 : 0;
         }
     }
     if (status != PARO_STATUS_OK) {
@@ -200,6 +199,20 @@ static paro_status time_read(paro_error *err, paro_timer *t, double *us)
     return status;
 }
 
+/* Whether samples taken just now count; *mhz is the SM clock (0: unknown). */
+static bool clock_is_good(paro_timer *t, uint32_t *mhz)
+{
+    paro_nvml_state state;
+    *mhz = 0;
+    if (t->nvml == NULL)
+        return true;
+    paro_nvml_read(t->nvml, &state);
+    *mhz = state.sm_clock_mhz;
+    if (state.sm_clock_mhz > t->highest_mhz)
+        t->highest_mhz = state.sm_clock_mhz;
+    return !state.is_throttled && state.sm_clock_mhz >= lowest_clock * t->highest_mhz;
+}
+
 paro_status paro_timer_probe(paro_error *err, paro_timer *t, const paro_gpu_image *image,
                              double *read_gbs)
 {
@@ -241,6 +254,8 @@ paro_status paro_timer_probe(paro_error *err, paro_timer *t, const paro_gpu_imag
                          "%08x",
                          paro_gpu_info(t->gpu)->name, found, expected);
     status = time_read(err, t, &us);
+    uint32_t mhz = 0;
+    clock_is_good(t, &mhz); /* under load: what later clocks are held against */
     if (status == PARO_STATUS_OK && us > 0)
         *read_gbs = (double)t->probe_bytes / us / 1e3;
     return status;
@@ -361,20 +376,6 @@ static paro_status batch_host(paro_error *err, paro_timer *t, paro_trial *trial,
         out->us[i] = (paro_clock_seconds() - start) * 1e6;
     }
     return status;
-}
-
-/* Whether samples taken just now count; *mhz is the SM clock (0: unknown). */
-static bool clock_is_good(paro_timer *t, uint32_t *mhz)
-{
-    paro_nvml_state state;
-    *mhz = 0;
-    if (t->nvml == NULL)
-        return true;
-    paro_nvml_read(t->nvml, &state);
-    *mhz = state.sm_clock_mhz;
-    if (state.sm_clock_mhz > t->highest_mhz)
-        t->highest_mhz = state.sm_clock_mhz;
-    return !state.is_throttled && state.sm_clock_mhz >= lowest_clock * t->highest_mhz;
 }
 
 static double occupancy_of(const paro_timer *t, const paro_trial *trial,
