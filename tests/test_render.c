@@ -117,6 +117,74 @@ static void test_holes(void **state)
     paro_buffer_free(&out);
 }
 
+static const char golden_folder[] = "tests/goldens/kernels";
+
+static const char *read_golden(void *context, const char *name, size_t *n_bytes)
+{
+    paro_buffer *files = context; /* one for each file: texts stay */
+    while (files->data != NULL)
+        files++;
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", golden_folder, name);
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return NULL;
+    char block[4096];
+    size_t n = fread(block, 1, sizeof block, file);
+    fclose(file);
+    assert_true(n > 0 && n < sizeof block && paro_buffer_append(files, block, n));
+    *n_bytes = files->n_bytes;
+    return files->data;
+}
+
+/* The generator's bytes: whatever else changes, this template gives scale.expected.cu. */
+static void test_golden(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_hole list[] = {{"dtype", "f16"}, {"n_threads", "256"}, {"parts", "{4096, 1024, 1024}"}};
+    paro_holes holes = {.list = list, .n = 3};
+    paro_buffer files[16] = {{0}}, out = {0}, expected[2] = {{0}};
+    size_t n_bytes = 0;
+    assert_ok(paro_expand(&err, read_golden, files, "scale.cu", &holes, &out));
+    const char *text = read_golden(expected, "scale.expected.cu", &n_bytes);
+    assert_non_null(text);
+    assert_string_equal(out.data, text);
+    for (size_t i = 0; i < 16; i++)
+        paro_buffer_free(&files[i]);
+    paro_buffer_free(&expected[0]);
+    paro_buffer_free(&out);
+}
+
+/* How it was made: family, template, hash, holes; then the template from its first line. */
+static void test_header(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_problem problem;
+    paro_kernel_config config = {{0}};
+    paro_buffer source = {0};
+    char expected[512], hash[PARO_SHA256_HEX_BYTES];
+    assert_ok(paro_problem_parse(&err, "read:bytes=1048576", &problem));
+    const paro_arch *arch = paro_arch_find("sm_90");
+    problem.family->default_config(&problem, arch, &config);
+    paro_variant variant = {&problem, &config, arch};
+    assert_ok(paro_render(&err, &variant, &source));
+    assert_ok(paro_template_hash(&err, problem.family, hash));
+    int n =
+        snprintf(expected, sizeof expected,
+                 "// A kernel of paro's family read, made from templates/read.cu by filling its "
+                 "holes.\n// template: %s\n// hole: ",
+                 hash);
+    assert_memory_equal(source.data, expected, (size_t)n);
+    const char *first =
+        strstr(source.data, "#line 1 \"read.cu\"\n// SPDX-License-Identifier: MIT\n");
+    assert_non_null(first);
+    for (const char *line = source.data; line < first; line = strchr(line, '\n') + 1)
+        assert_memory_equal(line, "// ", 3);
+    paro_buffer_free(&source);
+}
+
 static void test_target(void **state)
 {
     (void)state;
@@ -129,7 +197,7 @@ static void test_target(void **state)
     assert_string_equal(paro_target_of("", sm_90), "sm_90");
 }
 
-/* Every family: the template's text with its own values, and the default config on every arch. */
+/* Every family's template, with its own values. */
 static void test_families(void **state)
 {
     (void)state;
@@ -147,10 +215,9 @@ static void test_families(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_holes),
-        cmocka_unit_test(test_target),
-        cmocka_unit_test(test_families),
+        cmocka_unit_test(test_parts),  cmocka_unit_test(test_holes),
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_header),
+        cmocka_unit_test(test_target), cmocka_unit_test(test_families),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

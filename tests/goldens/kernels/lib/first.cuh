@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+using u32 = unsigned int;
+#include "third.cuh"
