@@ -130,7 +130,9 @@ static void default_config(const paro_problem *problem, const paro_arch *arch,
                            paro_kernel_config *out)
 {
     /* rows, warps_n, warps_k, stages: the first that fits */
-    static const int32_t few[][4] = {{16, 1, 8, 2}, {16, 1, 4, 2}, {16, 2, 2, 2}};
+    static const int32_t few[][4] = {
+        {32, 2, 4, 1}, {16, 2, 4, 2}, {16, 1, 8, 2}, {16, 1, 4, 2}, {16, 2, 2, 2}};
+    static const int32_t one[][4] = {{16, 1, 8, 2}, {16, 1, 4, 2}, {16, 2, 2, 2}};
     static const int32_t many[][4] = {{32, 4, 1, 1}, {16, 4, 1, 1}, {16, 2, 2, 1}, {16, 1, 4, 1}};
     uint32_t m = (uint32_t)problem->values[KEY_M];
     memset(out, 0, sizeof *out);
@@ -142,8 +144,10 @@ static void default_config(const paro_problem *problem, const paro_arch *arch,
         return;
     }
     for (int32_t tile = (int32_t)paro_linear_token_tile(m, 64); tile >= 1; tile /= 2) {
-        const int32_t(*rows)[4] = tile <= 16 ? few : many;
-        size_t n_rows = tile <= 16 ? sizeof few / sizeof few[0] : sizeof many / sizeof many[0];
+        const int32_t(*rows)[4] = tile <= 2 ? one : tile <= 16 ? few : many;
+        size_t n_rows = tile <= 2    ? sizeof one / sizeof one[0]
+                        : tile <= 16 ? sizeof few / sizeof few[0]
+                                     : sizeof many / sizeof many[0];
         for (size_t i = 0; i < n_rows; i++) {
             out->values[PARAM_TILE_M] = tile;
             out->values[PARAM_ROWS] = rows[i][0];
@@ -229,12 +233,14 @@ static void fill(paro_case *c, uint64_t seed, paro_pool *pool)
     paro_linear_activations(c->data[PARO_LINEAR_16_ARG_X], info[PARO_LINEAR_16_ARG_X].dtype,
                             info[PARO_LINEAR_16_ARG_X].n,
                             paro_random_seed(seed, PARO_LINEAR_16_ARG_X), pool);
-    for (size_t arg = PARO_LINEAR_16_ARG_WEIGHT; arg <= PARO_LINEAR_16_ARG_BIAS; arg++)
-        if (info[arg].n > 0)
-            paro_random_normal(
-                c->data[arg], info[arg].dtype, info[arg].n, 0,
-                arg == PARO_LINEAR_16_ARG_BIAS ? 1 : 1 / sqrt((double)c->problem->values[KEY_K]),
-                paro_random_seed(seed, arg), pool);
+    paro_linear_weights(c->data[PARO_LINEAR_16_ARG_WEIGHT], info[PARO_LINEAR_16_ARG_WEIGHT].dtype,
+                        info[PARO_LINEAR_16_ARG_WEIGHT].n,
+                        1 / sqrt((double)c->problem->values[KEY_K]),
+                        paro_random_seed(seed, PARO_LINEAR_16_ARG_WEIGHT), pool);
+    if (info[PARO_LINEAR_16_ARG_BIAS].n > 0)
+        paro_random_normal(c->data[PARO_LINEAR_16_ARG_BIAS], info[PARO_LINEAR_16_ARG_BIAS].dtype,
+                           info[PARO_LINEAR_16_ARG_BIAS].n, 0, 1,
+                           paro_random_seed(seed, PARO_LINEAR_16_ARG_BIAS), pool);
     c->scalars[PARO_LINEAR_16_ARG_M].u32 = (uint32_t)c->problem->values[KEY_M];
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * A product in fp64 for the linear families: blocks of 16 rows on the pool's threads, four tokens
- * at a time.
+ * at a time, four rows at a time.
  */
 #include "families/linear_reference.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,20 +20,36 @@ typedef struct job {
     char *scratch; /* [workers][scratch_bytes] */
 } job;
 
-/* n_tokens <= TOKENS rows of x times one block of rows. */
-static void multiply(const double *x, uint64_t k, uint32_t n_tokens, const double *w,
-                     double sums[TOKENS][PARO_LINEAR_BLOCK])
+/* Two rows at a time. */
+typedef double pair __attribute__((vector_size(2 * sizeof(double))));
+
+static pair load_pair(const double *from)
 {
-    const double *rows[TOKENS];
-    for (uint32_t t = 0; t < TOKENS; t++)
-        rows[t] = x + (t < n_tokens ? t : 0) * k;
-    memset(sums, 0, sizeof(double) * TOKENS * PARO_LINEAR_BLOCK);
+    pair two;
+    memcpy(&two, from, sizeof two);
+    return two;
+}
+
+/* n_tokens <= TOKENS rows of x times four rows of a block; sums [TOKENS][4]. */
+static void multiply_four(const double *x, uint64_t k, uint32_t n_tokens, const double *w,
+                          double sums[TOKENS][4])
+{
+    const double *x0 = x, *x1 = n_tokens > 1 ? x + k : x;
+    const double *x2 = n_tokens > 2 ? x + 2 * k : x, *x3 = n_tokens > 3 ? x + 3 * k : x;
+    pair s[TOKENS][2] = {{{0}}};
     for (uint64_t i = 0; i < k; i++) {
-        const double *column = w + i * PARO_LINEAR_BLOCK;
-        for (uint32_t t = 0; t < TOKENS; t++)
-            for (uint32_t r = 0; r < PARO_LINEAR_BLOCK; r++)
-                sums[t][r] += rows[t][i] * column[r];
+        const pair low = load_pair(w + i * PARO_LINEAR_BLOCK);
+        const pair high = load_pair(w + i * PARO_LINEAR_BLOCK + 2);
+        s[0][0] += low * x0[i];
+        s[0][1] += high * x0[i];
+        s[1][0] += low * x1[i];
+        s[1][1] += high * x1[i];
+        s[2][0] += low * x2[i];
+        s[2][1] += high * x2[i];
+        s[3][0] += low * x3[i];
+        s[3][1] += high * x3[i];
     }
+    memcpy(sums, s, sizeof s);
 }
 
 static void multiply_one(const double *x, uint64_t k, const double *w,
@@ -42,6 +59,16 @@ static void multiply_one(const double *x, uint64_t k, const double *w,
     for (uint64_t i = 0; i < k; i++)
         for (uint32_t r = 0; r < PARO_LINEAR_BLOCK; r++)
             sums[r] += x[i] * w[i * PARO_LINEAR_BLOCK + r];
+}
+
+/* Rows first .. of the block, for one to four tokens. */
+static void put(const paro_linear_product *p, uint64_t token, uint32_t n_tokens, uint64_t first,
+                uint32_t n_rows, const double *sums, size_t stride)
+{
+    for (uint32_t t = 0; t < n_tokens; t++)
+        for (uint32_t r = 0; r < n_rows; r++)
+            p->y[(token + t) * p->y_stride + first + r] =
+                sums[t * stride + r] + (p->bias != NULL ? p->bias[first + r] : 0);
 }
 
 static void block_task(void *context, size_t i, int worker)
@@ -54,16 +81,18 @@ static void block_task(void *context, size_t i, int worker)
     double *w = j->w + (size_t)worker * p->k * PARO_LINEAR_BLOCK;
     p->rows(p->context, first, n_rows, j->scratch + (size_t)worker * p->scratch_bytes, w);
     for (uint64_t token = 0; token < p->m; token += TOKENS) {
-        double sums[TOKENS][PARO_LINEAR_BLOCK];
         uint32_t n_tokens = (uint32_t)(p->m - token < TOKENS ? p->m - token : TOKENS);
-        if (n_tokens == 1)
-            multiply_one(p->x + token * p->k, p->k, w, sums[0]);
-        else
-            multiply(p->x + token * p->k, p->k, n_tokens, w, sums);
-        for (uint32_t t = 0; t < n_tokens; t++)
-            for (uint32_t r = 0; r < n_rows; r++)
-                p->y[(token + t) * p->y_stride + first + r] =
-                    sums[t][r] + (p->bias != NULL ? p->bias[first + r] : 0);
+        if (n_tokens == 1) {
+            double sums[PARO_LINEAR_BLOCK];
+            multiply_one(p->x + token * p->k, p->k, w, sums);
+            put(p, token, 1, first, n_rows, sums, PARO_LINEAR_BLOCK);
+            continue;
+        }
+        for (uint32_t r = 0; r < n_rows; r += 4) {
+            double sums[TOKENS][4];
+            multiply_four(p->x + token * p->k, p->k, n_tokens, w + r, sums);
+            put(p, token, n_tokens, first + r, n_rows - r < 4 ? n_rows - r : 4, sums[0], 4);
+        }
     }
 }
 
@@ -95,6 +124,40 @@ void paro_linear_widen(double *out, const void *data, paro_dtype dtype, uint64_t
         paro_f32_from_array(&value, (const char *)data + i * paro_dtype_bytes(dtype), dtype, 1);
         out[i] = (double)value;
     }
+}
+
+typedef struct weights_job {
+    uint16_t *data;
+    uint64_t n;
+    uint16_t kept, exponents[2];
+    unsigned shift;
+} weights_job;
+
+enum { WEIGHTS_CHUNK = 1 << 16 };
+
+static void weights_task(void *context, size_t i, int worker)
+{
+    const weights_job *j = context;
+    uint64_t first = (uint64_t)i * WEIGHTS_CHUNK;
+    uint64_t end = j->n - first < WEIGHTS_CHUNK ? j->n : first + WEIGHTS_CHUNK;
+    (void)worker;
+    for (uint64_t at = first; at < end; at++)
+        j->data[at] =
+            (uint16_t)((j->data[at] & j->kept) | j->exponents[j->data[at] >> j->shift & 1]);
+}
+
+/* Random sign and fraction, one of two exponents. */
+void paro_linear_weights(void *data, paro_dtype dtype, uint64_t n, double size, uint64_t seed,
+                         paro_pool *pool)
+{
+    int exponent = (int)floor(log2(size));
+    weights_job w = {.data = data, .n = n, .shift = dtype == PARO_DTYPE_F16 ? 10 : 7};
+    int bias = dtype == PARO_DTYPE_F16 ? 15 : 127;
+    w.kept = (uint16_t)(0x8000 | ((1 << w.shift) - 1));
+    for (int i = 0; i < 2; i++)
+        w.exponents[i] = (uint16_t)((exponent + bias - i) << w.shift);
+    paro_random_bytes(data, n * sizeof *w.data, seed, pool);
+    paro_pool_run(pool, (n + WEIGHTS_CHUNK - 1) / WEIGHTS_CHUNK, weights_task, &w);
 }
 
 void paro_linear_activations(void *data, paro_dtype dtype, uint64_t n, uint64_t seed,

@@ -38,4 +38,8 @@ void paro_linear_widen(double *out, const void *data, paro_dtype dtype, uint64_t
 void paro_linear_activations(void *data, paro_dtype dtype, uint64_t n, uint64_t seed,
                              paro_pool *pool);
 
+/* Weights of F16 or BF16 of about `size` either way; fast, for heads of gigabytes. */
+void paro_linear_weights(void *data, paro_dtype dtype, uint64_t n, double size, uint64_t seed,
+                         paro_pool *pool);
+
 #endif

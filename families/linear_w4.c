@@ -114,7 +114,8 @@ static paro_linear_geometry geometry_of(const paro_problem *problem,
                               .fma_rows = FMA_ROWS,
                               .parts = problem->parts,
                               .n_parts = problem->n_parts,
-                              .unit_k = group < 128 ? 64 : 128};
+                              /* half the codes in registers where there are many sums */
+                              .unit_k = group < 128 || v[PARAM_TILE_M] >= 32 ? 64 : 128};
     paro_linear_geometry_complete(&g);
     return g;
 }
@@ -143,11 +144,11 @@ static const char *mma_constraint(const paro_problem *problem, const paro_linear
     if (!has_mma(problem, arch))
         return "no tensor cores for the dtype";
     uint32_t ahead = g->tiles * g->stages; /* units on their way, of a warp */
-    if (g->tile_m <= 16 && (ahead < 2 || ahead > 4))
+    if (ahead < 2 || ahead > 4)
         return "too few or too many bytes on their way";
-    if (g->tile_m >= 32 && ahead > 2)
-        return "more registers than there are";
-    if (g->tile_m >= 64 && g->tiles > 1 && arch->capability < 80)
+    if (g->tile_m >= 32 && g->stages > 2)
+        return "tensor cores are the limit";
+    if (g->tile_m * g->tiles > 64 && g->stages > 1)
         return "more registers than there are";
     if (g->fused) {
         uint32_t groups = g->slice_units * g->unit_k / g->group;
@@ -200,8 +201,11 @@ static void default_config(const paro_problem *problem, const paro_arch *arch,
                            paro_kernel_config *out)
 {
     /* rows, warps_n, warps_k, stages: the first that fits */
-    static const int32_t few[][4] = {{16, 1, 8, 2}, {16, 1, 4, 2}, {16, 2, 2, 2}};
-    static const int32_t many[][4] = {{32, 4, 1, 1}, {16, 4, 1, 1}, {16, 2, 2, 1}, {16, 1, 4, 1}};
+    static const int32_t few[][4] = {
+        {32, 2, 4, 1}, {16, 2, 4, 2}, {16, 1, 8, 2}, {16, 1, 4, 2}, {16, 2, 2, 2}};
+    static const int32_t one[][4] = {{16, 1, 8, 2}, {16, 1, 4, 2}, {16, 2, 2, 2}};
+    static const int32_t many[][4] = {
+        {32, 4, 1, 2}, {32, 4, 1, 1}, {16, 4, 1, 2}, {16, 2, 2, 2}, {16, 1, 4, 2}};
     uint32_t m = (uint32_t)problem->values[KEY_M];
     memset(out, 0, sizeof *out);
     out->values[PARAM_ROTATION] = ROTATION_SEPARATE;
@@ -215,8 +219,10 @@ static void default_config(const paro_problem *problem, const paro_arch *arch,
     }
     int32_t tile = (int32_t)paro_linear_token_tile(m, 64);
     for (; tile >= 1; tile /= 2) {
-        const int32_t(*rows)[4] = tile <= 16 ? few : many;
-        size_t n = tile <= 16 ? sizeof few / sizeof few[0] : sizeof many / sizeof many[0];
+        const int32_t(*rows)[4] = tile <= 2 ? one : tile <= 16 ? few : many;
+        size_t n = tile <= 2    ? sizeof one / sizeof one[0]
+                   : tile <= 16 ? sizeof few / sizeof few[0]
+                                : sizeof many / sizeof many[0];
         for (size_t i = 0; i < n; i++) {
             out->values[PARAM_TILE_M] = tile;
             out->values[PARAM_ROWS] = rows[i][0];

@@ -151,68 +151,98 @@ static void fill(paro_case *c, uint64_t seed, paro_pool *pool)
                        paro_random_seed(seed, PARO_PACK_W4_ARG_SCALES), pool);
 }
 
-/* The checkpoint's parts as one byte a code and zero, rows after one another. */
-static void unpack_parts(const paro_case *c, const paro_w4_shape *shape, uint8_t *codes,
-                         uint8_t *zeros, uint16_t *scales)
+typedef struct reference_job {
+    const paro_case *c;
+    paro_w4_shape shape;
+    paro_w4_layout layout;
+    uint32_t part, first_row; /* of the weight */
+    uint8_t *scratch;         /* [workers][scratch_bytes] */
+    size_t scratch_bytes;
+    uint32_t *codes;
+    void *zeros;
+    uint16_t *scales;
+} reference_job;
+
+/* Codes (or zeros) of 16 rows (fewer at the end) from words [n_columns][rows / 8]:
+ * out [rows][n_columns]. */
+static void unpack_tile(const uint32_t *words, size_t n_columns, size_t rows, size_t first,
+                        size_t n_rows, uint8_t *out)
 {
+    for (size_t column = 0; column < n_columns; column++) {
+        uint8_t tile[PARO_W4_TILE];
+        paro_unpack_row(tile, words + (column * rows + first) / PARO_CODES_PER_WORD, n_rows);
+        for (size_t row = 0; row < n_rows; row++)
+            out[row * n_columns + column] = tile[row];
+    }
+}
+
+/* Tile i of the job's part. */
+static void reference_tile(void *context, size_t i, int worker)
+{
+    const reference_job *job = context;
+    const paro_case *c = job->c;
+    const size_t k = job->shape.k, n_groups = k / job->shape.group;
+    const size_t rows = job->shape.parts[job->part], first = i * PARO_W4_TILE;
+    const size_t n_rows = rows - first < PARO_W4_TILE ? rows - first : PARO_W4_TILE;
     const uint32_t *qweight = c->data[PARO_PACK_W4_ARG_QWEIGHT];
     const uint32_t *qzeros = c->data[PARO_PACK_W4_ARG_QZEROS];
     const uint16_t *from = c->data[PARO_PACK_W4_ARG_SCALES];
-    size_t n_groups = shape->k / shape->group, first = 0;
-    for (uint32_t part = 0; part < shape->n_parts; part++) {
-        size_t rows = shape->parts[part];
-        paro_unpack_qweight(codes + first * shape->k,
-                            qweight + first / PARO_CODES_PER_WORD * shape->k, rows, shape->k);
-        paro_unpack_qzeros(zeros + first * n_groups,
-                           qzeros + first / PARO_CODES_PER_WORD * n_groups, rows, n_groups);
+    uint8_t *codes = job->scratch + (size_t)worker * job->scratch_bytes;
+    uint8_t *zeros = codes + PARO_W4_TILE * k;
+    uint16_t scales[(1 << 18) / PARO_ROTATION_MIN_GROUP];
+    unpack_tile(qweight + job->first_row / PARO_CODES_PER_WORD * k, k, rows, first, n_rows, codes);
+    unpack_tile(qzeros + job->first_row / PARO_CODES_PER_WORD * n_groups, n_groups, rows, first,
+                n_rows, zeros);
+    for (size_t row = 0; row < n_rows; row++) {
         for (size_t group = 0; group < n_groups; group++)
-            for (size_t row = 0; row < rows; row++)
-                scales[(first + row) * n_groups + group] =
-                    from[first * n_groups + group * rows + row];
-        first += rows;
+            scales[group] = from[job->first_row * n_groups + group * rows + first + row];
+        paro_w4_pack_row(&job->shape, job->layout, job->first_row + (uint32_t)(first + row),
+                         codes + row * k, zeros + row * n_groups, scales, job->codes, job->zeros,
+                         job->scales);
     }
 }
 
 static paro_status reference(paro_error *err, const paro_case *c, paro_pool *pool,
                              double *const *expected)
 {
-    (void)pool;
     paro_status status = PARO_STATUS_OK;
     const paro_arg_info *info = c->info;
-    paro_w4_shape shape;
-    paro_w4_shape_of(c->problem, &shape);
-    size_t n_weights = (size_t)shape.n * shape.k, n_groups = n_weights / shape.group;
-    uint8_t *codes = malloc(n_weights), *zeros = malloc(n_groups);
-    uint16_t *scales = malloc(n_groups * sizeof *scales);
-    uint32_t *packed_codes = malloc(info[PARO_PACK_W4_ARG_CODES].n * sizeof *packed_codes);
-    paro_dtype zeros_dtype = info[PARO_PACK_W4_ARG_ZEROS].dtype;
-    void *packed_zeros = malloc(info[PARO_PACK_W4_ARG_ZEROS].n * paro_dtype_bytes(zeros_dtype));
-    uint16_t *packed_scales =
-        malloc(info[PARO_PACK_W4_ARG_PACKED_SCALES].n * sizeof *packed_scales);
-    if (codes == NULL || zeros == NULL || scales == NULL || packed_codes == NULL ||
-        packed_zeros == NULL || packed_scales == NULL) {
-        status = paro_fail_memory(err, n_weights, "reference");
+    const paro_dtype zeros_dtype = info[PARO_PACK_W4_ARG_ZEROS].dtype;
+    const uint64_t n_codes = info[PARO_PACK_W4_ARG_CODES].n;
+    const uint64_t n_zeros = info[PARO_PACK_W4_ARG_ZEROS].n;
+    const uint64_t n_scales = info[PARO_PACK_W4_ARG_PACKED_SCALES].n;
+    reference_job job = {.c = c, .layout = (paro_w4_layout)c->problem->values[KEY_LAYOUT]};
+    paro_w4_shape_of(c->problem, &job.shape);
+    size_t n_workers = pool != NULL ? (size_t)paro_pool_n_threads(pool) : 1;
+    job.scratch_bytes =
+        (size_t)PARO_W4_TILE * (job.shape.k + job.shape.k / (size_t)job.shape.group);
+    job.scratch = malloc(n_workers * job.scratch_bytes);
+    job.codes = calloc(n_codes, sizeof *job.codes);
+    job.zeros = calloc(n_zeros, paro_dtype_bytes(zeros_dtype));
+    job.scales = calloc(n_scales, sizeof *job.scales);
+    if (job.scratch == NULL || job.codes == NULL || job.zeros == NULL || job.scales == NULL) {
+        status = paro_fail_memory(err, n_codes * sizeof *job.codes, "reference");
         goto done;
     }
-    unpack_parts(c, &shape, codes, zeros, scales);
-    paro_w4_pack(&shape, (paro_w4_layout)c->problem->values[KEY_LAYOUT], codes, zeros, scales,
-                 packed_codes, packed_zeros, packed_scales);
-    for (uint64_t i = 0; i < info[PARO_PACK_W4_ARG_CODES].n; i++)
-        expected[PARO_PACK_W4_ARG_CODES][i] = packed_codes[i];
-    for (uint64_t i = 0; i < info[PARO_PACK_W4_ARG_ZEROS].n; i++)
+    for (; job.part < job.shape.n_parts; job.part++) {
+        uint32_t rows = job.shape.parts[job.part];
+        paro_pool_run(pool, paro_divide_up(rows, PARO_W4_TILE), reference_tile, &job);
+        job.first_row += rows;
+    }
+    for (uint64_t i = 0; i < n_codes; i++)
+        expected[PARO_PACK_W4_ARG_CODES][i] = job.codes[i];
+    for (uint64_t i = 0; i < n_zeros; i++)
         expected[PARO_PACK_W4_ARG_ZEROS][i] = zeros_dtype == PARO_DTYPE_U8
-                                                  ? (double)((uint8_t *)packed_zeros)[i]
-                                                  : (double)((uint32_t *)packed_zeros)[i];
-    for (uint64_t i = 0; i < info[PARO_PACK_W4_ARG_PACKED_SCALES].n; i++)
-        expected[PARO_PACK_W4_ARG_PACKED_SCALES][i] = (double)paro_f32_from_f16(packed_scales[i]);
+                                                  ? (double)((const uint8_t *)job.zeros)[i]
+                                                  : (double)((const uint32_t *)job.zeros)[i];
+    for (uint64_t i = 0; i < n_scales; i++)
+        expected[PARO_PACK_W4_ARG_PACKED_SCALES][i] = (double)paro_f32_from_f16(job.scales[i]);
 
 done:
-    free(codes);
-    free(zeros);
-    free(scales);
-    free(packed_codes);
-    free(packed_zeros);
-    free(packed_scales);
+    free(job.scratch);
+    free(job.codes);
+    free(job.zeros);
+    free(job.scales);
     return status;
 }
 

@@ -118,18 +118,13 @@ static place place_of(const paro_w4_shape *shape, uint32_t row)
                    .row = row % PARO_W4_TILE};
 }
 
-/* Word and bit of a column (of one block of 64) in a tile's block. */
-static uint32_t word_of(uint32_t row, uint32_t column)
+/* Of a tile's block: the word with columns 4q .. 4q + 3 of a row. They stand in it at the bits
+ * below (and 4 more for rows 8 to 15). */
+static uint32_t word_of(uint32_t row, uint32_t q)
 {
-    uint32_t half = column / 32, t = column % 32 / 8, odd = column % 8 / 4;
-    return (row % 8 * 4 + t) * LANE_WORDS + 2 * half + odd;
+    return (row % 8 * 4 + q % 8 / 2) * LANE_WORDS + 2 * (q / 8) + q % 2;
 }
-
-static uint32_t bit_of(uint32_t row, uint32_t column)
-{
-    uint32_t i = column % 4 / 2 * 2 + row / 8, e = column % 2;
-    return 4 * (i + 4 * e);
-}
+static const unsigned char column_bits[4] = {0, 16, 8, 24};
 
 /* Nibble in which the awq order has row r of eight. */
 static uint32_t awq_bit_of(uint32_t row)
@@ -143,9 +138,13 @@ static void pack_row_mma16(const paro_w4_shape *shape, uint32_t row, const uint8
 {
     place at = place_of(shape, row);
     uint32_t *tile = packed_codes + at.tile * n_blocks(shape) * BLOCK_WORDS;
-    for (uint32_t i = 0; i < shape->k; i++)
-        tile[(uint64_t)(i / PARO_W4_BLOCK) * BLOCK_WORDS + word_of(at.row, i % PARO_W4_BLOCK)] |=
-            (uint32_t)(codes[i] & 15) << bit_of(at.row, i % PARO_W4_BLOCK);
+    for (uint32_t i = 0; i < shape->k; i += 4) {
+        uint32_t word = 0;
+        for (uint32_t c = 0; c < 4; c++)
+            word |= (uint32_t)(codes[i + c] & 15) << column_bits[c];
+        tile[(uint64_t)(i / PARO_W4_BLOCK) * BLOCK_WORDS +
+             word_of(at.row, i % PARO_W4_BLOCK / 4)] |= word << (at.row / 8 * 4);
+    }
     uint64_t first = at.tile * n_tile_groups(shape);
     for (uint32_t i = 0; i < shape->k / shape->group; i++) {
         uint64_t pair = (first + i) * PAIRS + at.row % 8;
@@ -167,6 +166,16 @@ static void pack_row_awq(const paro_w4_shape *shape, uint32_t row, const uint8_t
     }
 }
 
+void paro_w4_pack_row(const paro_w4_shape *shape, paro_w4_layout layout, uint32_t row,
+                      const uint8_t *codes, const uint8_t *zeros, const uint16_t *scales,
+                      uint32_t *packed_codes, void *packed_zeros, uint16_t *packed_scales)
+{
+    if (layout == PARO_W4_LAYOUT_MMA16)
+        pack_row_mma16(shape, row, codes, zeros, scales, packed_codes, packed_zeros, packed_scales);
+    else
+        pack_row_awq(shape, row, codes, zeros, scales, packed_codes, packed_zeros, packed_scales);
+}
+
 void paro_w4_pack(const paro_w4_shape *shape, paro_w4_layout layout, const uint8_t *codes,
                   const uint8_t *zeros, const uint16_t *scales, uint32_t *packed_codes,
                   void *packed_zeros, uint16_t *packed_scales)
@@ -177,17 +186,10 @@ void paro_w4_pack(const paro_w4_shape *shape, paro_w4_layout layout, const uint8
     memset(packed_zeros, 0, sizes.n_zeros * paro_dtype_bytes(sizes.zeros_dtype));
     memset(packed_scales, 0, sizes.n_scales * sizeof *packed_scales);
     uint64_t n_groups = shape->k / shape->group;
-    for (uint32_t row = 0; row < shape->n; row++) {
-        const uint8_t *row_codes = codes + (uint64_t)row * shape->k;
-        const uint8_t *row_zeros = zeros + row * n_groups;
-        const uint16_t *row_scales = scales + row * n_groups;
-        if (layout == PARO_W4_LAYOUT_MMA16)
-            pack_row_mma16(shape, row, row_codes, row_zeros, row_scales, packed_codes, packed_zeros,
-                           packed_scales);
-        else
-            pack_row_awq(shape, row, row_codes, row_zeros, row_scales, packed_codes, packed_zeros,
-                         packed_scales);
-    }
+    for (uint32_t row = 0; row < shape->n; row++)
+        paro_w4_pack_row(shape, layout, row, codes + (uint64_t)row * shape->k,
+                         zeros + row * n_groups, scales + row * n_groups, packed_codes,
+                         packed_zeros, packed_scales);
 }
 
 void paro_w4_unpack_row(const paro_w4_shape *shape, paro_w4_layout layout,
@@ -211,10 +213,12 @@ void paro_w4_unpack_row(const paro_w4_shape *shape, paro_w4_layout layout,
     place at = place_of(shape, row);
     const uint8_t *zero_bytes = packed_zeros;
     const uint32_t *tile = packed_codes + at.tile * n_blocks(shape) * BLOCK_WORDS;
-    for (uint32_t i = 0; i < shape->k; i++) {
-        uint32_t column = i % PARO_W4_BLOCK;
-        uint32_t word = tile[(uint64_t)(i / PARO_W4_BLOCK) * BLOCK_WORDS + word_of(at.row, column)];
-        codes[i] = word >> bit_of(at.row, column) & 15;
+    for (uint32_t i = 0; i < shape->k; i += 4) {
+        uint32_t word = tile[(uint64_t)(i / PARO_W4_BLOCK) * BLOCK_WORDS +
+                             word_of(at.row, i % PARO_W4_BLOCK / 4)] >>
+                        (at.row / 8 * 4);
+        for (uint32_t c = 0; c < 4; c++)
+            codes[i + c] = word >> column_bits[c] & 15;
     }
     uint64_t first = at.tile * n_tile_groups(shape);
     for (uint32_t i = 0; i < n_groups; i++) {

@@ -75,6 +75,12 @@ void paro_w4_pack(const paro_w4_shape *shape, paro_w4_layout layout, const uint8
                   const uint8_t *zeros, const uint16_t *scales, uint32_t *packed_codes,
                   void *packed_zeros, uint16_t *packed_scales);
 
+/* One row of it, into tensors that were zeros at first. Threads may work on different tiles of a
+ * part at a time. */
+void paro_w4_pack_row(const paro_w4_shape *shape, paro_w4_layout layout, uint32_t row,
+                      const uint8_t *codes, const uint8_t *zeros, const uint16_t *scales,
+                      uint32_t *packed_codes, void *packed_zeros, uint16_t *packed_scales);
+
 /* One row of a packed weight: codes [k], zeros and scales [k / group]. */
 void paro_w4_unpack_row(const paro_w4_shape *shape, paro_w4_layout layout,
                         const uint32_t *packed_codes, const void *packed_zeros,

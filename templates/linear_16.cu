@@ -30,6 +30,9 @@ constexpr u32 SHARED_BYTES = 33792; // hole: shared_bytes
 
 constexpr u32 N_WARPS = WARPS_N * WARPS_K;
 constexpr u32 N_THREADS = N_WARPS * 32;
+// Blocks of a multiprocessor that registers must allow; 0: as ptxas likes, which with many sums is to
+// spill a few for the sake of one more block.
+constexpr u32 MIN_BLOCKS = TILE_M <= 8 ? 0 : 1;
 constexpr u32 N_UNITS = linear_ceil_div(K, UNIT_K);
 constexpr u32 N_CHUNKS = linear_ceil_div(SLICE_UNITS, CHUNK_UNITS);
 constexpr u32 CHUNK_K = CHUNK_UNITS * UNIT_K;
@@ -40,7 +43,7 @@ constexpr u32 BLOCK_ROWS = USES_MMA ? WARPS_N * TILES * 16 : WARPS_N * FMA_ROWS;
 
 constexpr u32 HALVES = UNIT_K / 32;
 constexpr u32 N_TILES_M = (TILE_M + 7) / 8;
-constexpr u32 CHAINS = N_TILES_M <= 2 ? 2 : 1; // of dependent products
+constexpr u32 CHAINS = N_TILES_M * TILES <= 2 ? 2 : 1; // of dependent products, each
 
 // Lane 4g + t: columns 8t .. 8t + 7 of each 32, of rows g and g + 8.
 struct unit_weights {
@@ -77,16 +80,16 @@ __device__ __forceinline__ void multiply_unit(float (&sums)[CHAINS][TILES][N_TIL
 {
 #pragma unroll
     for (u32 half = 0; half < HALVES; half++) {
-        u32x4 b[N_TILES_M];
-        linear_operands<T, TILE_M, linear_stride(CHUNK_K)>(b, x, half * 32);
 #pragma unroll
-        for (u32 r = 0; r < TILES; r++) {
-            const u32x4 upper = unit.rows[r][half][0], lower = unit.rows[r][half][1];
-            const u32 first[4] = {upper.x, lower.x, upper.y, lower.y};
-            const u32 second[4] = {upper.z, lower.z, upper.w, lower.w};
+        for (u32 n = 0; n < N_TILES_M; n++) {
+            const u32x4 b =
+                linear_operand<T, TILE_M, linear_stride(CHUNK_K)>(x, n, half * 32);
+            const u32 b0[2] = {b.x, b.y}, b1[2] = {b.z, b.w};
 #pragma unroll
-            for (u32 n = 0; n < N_TILES_M; n++) {
-                const u32 b0[2] = {b[n].x, b[n].y}, b1[2] = {b[n].z, b[n].w};
+            for (u32 r = 0; r < TILES; r++) {
+                const u32x4 upper = unit.rows[r][half][0], lower = unit.rows[r][half][1];
+                const u32 first[4] = {upper.x, lower.x, upper.y, lower.y};
+                const u32 second[4] = {upper.z, lower.z, upper.w, lower.w};
                 mma_16x8x16<T>(sums[half % CHAINS][r][n], first, b0);
                 mma_16x8x16<T>(sums[half % CHAINS][r][n], second, b1);
             }
@@ -232,7 +235,7 @@ __device__ __forceinline__ void multiply(const T *__restrict__ x, const T *__res
         multiply_fma<T>(x, weight, bias, y, m);
 }
 
-extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
+extern "C" __global__ void __launch_bounds__(N_THREADS, MIN_BLOCKS)
     linear_16(const scalar *__restrict__ x, const scalar *__restrict__ weight,
               const scalar *__restrict__ bias, output *__restrict__ y, float *__restrict__ partial,
               u32 m)

@@ -38,6 +38,9 @@ constexpr u32 SHARED_BYTES = 66560; // hole: shared_bytes
 
 constexpr u32 N_WARPS = WARPS_N * WARPS_K;
 constexpr u32 N_THREADS = N_WARPS * 32;
+// Blocks of a multiprocessor that registers must allow; 0: as ptxas likes, which with many sums is to
+// spill a few for the sake of one more block.
+constexpr u32 MIN_BLOCKS = TILE_M <= 8 ? 0 : 1;
 constexpr u32 N_UNITS = linear_ceil_div(K, UNIT_K);
 constexpr u32 N_CHUNKS = linear_ceil_div(SLICE_UNITS, CHUNK_UNITS);
 constexpr u32 CHUNK_K = CHUNK_UNITS * UNIT_K;
@@ -133,7 +136,7 @@ constexpr u32 WORDS = UNIT_K / 64;             // of 16 bytes, of a lane and uni
 constexpr u32 UNIT_GROUPS = GROUP == 32 ? 2 : 1; // in a unit; larger groups have several units
 constexpr u32 TILE_GROUPS = N_UNITS * UNIT_K / GROUP;
 constexpr u32 N_TILES_M = (TILE_M + 7) / 8;
-constexpr u32 CHAINS = N_TILES_M <= 2 ? 2 : 1; // of dependent products
+constexpr u32 CHAINS = N_TILES_M * TILES <= 2 ? 2 : 1; // of dependent products, each
 
 struct unit_codes {
     u32x4 codes[TILES][WORDS];
@@ -163,48 +166,89 @@ __device__ __forceinline__ void load_unit(unit_codes &to, const u32 *__restrict_
     }
 }
 
-// sums += the unit's product with the activations at x (in shared memory).
+// A unit's codes as operands: [halves of 64 columns][tiles][two fragments].
 template <class T>
-__device__ __forceinline__ void multiply_unit(float (&sums)[TILES][N_TILES_M][4],
-                                              const unit_codes &unit, const T *x)
+__device__ __forceinline__ void unit_fragments(u32 (&a)[TILES][2][4], const unit_codes &unit,
+                                               u32 half)
 {
-    float group_sums[CHAINS][TILES][N_TILES_M][4];
-    w4_zeros zeros[TILES][UNIT_GROUPS];
 #pragma unroll
-    for (u32 r = 0; r < TILES; r++)
+    for (u32 r = 0; r < TILES; r++) {
+        const u32x4 words = unit.codes[r][half / 2];
+        const w4_zeros zeros = w4_spread_zeros<T>(unit.zeros[r][half % UNIT_GROUPS]);
+        w4_fragment<T>(a[r][0], half % 2 == 0 ? words.x : words.z, zeros);
+        w4_fragment<T>(a[r][1], half % 2 == 0 ? words.y : words.w, zeros);
+    }
+}
+
+// d += 32 columns of a tile times 8 tokens; a group's first clears d, its last goes to sums.
+template <class T>
+__device__ __forceinline__ void multiply_half(float (&sums)[4], float (&d)[4], const u32 (&a)[2][4],
+                                              const u32x4 &b, u32 scales, bool begins, bool ends)
+{
+    const u32 b0[2] = {b.x, b.y}, b1[2] = {b.z, b.w};
+    if (begins)
+        d[0] = d[1] = d[2] = d[3] = 0.0f;
+    mma_16x8x16<T>(d, a[0], b0);
+    mma_16x8x16<T>(d, a[1], b1);
+    if (ends) {
+        const f32x2 scale = unpack2<f16>(scales);
+        sums[0] += scale.x * d[0];
+        sums[1] += scale.x * d[1];
+        sums[2] += scale.y * d[2];
+        sums[3] += scale.y * d[3];
+    }
+}
+
+// sums += the unit's product with the activations at x (in shared memory); `next` loads what comes
+// into `unit` after it. With many tokens all operands are made first: few group sums are alive at a
+// time, and the loads run beside the products.
+template <class T, class NEXT>
+__device__ __forceinline__ void multiply_unit(float (&sums)[TILES][N_TILES_M][4], unit_codes &unit,
+                                              const T *x, NEXT next)
+{
+    constexpr u32 STRIDE = linear_stride(CHUNK_K), HALVES = 2 * WORDS;
+    if constexpr (N_TILES_M >= 4) {
+        u32 a[HALVES][TILES][2][4], scales[TILES][UNIT_GROUPS];
 #pragma unroll
-        for (u32 i = 0; i < UNIT_GROUPS; i++)
-            zeros[r][i] = w4_spread_zeros<T>(unit.zeros[r][i]);
+        for (u32 half = 0; half < HALVES; half++)
+            unit_fragments<T>(a[half], unit, half);
 #pragma unroll
-    for (u32 half = 0; half < 2 * WORDS; half++) {
-        const u32 chain = half % CHAINS, group = half % UNIT_GROUPS;
-        const bool begins = half < CHAINS || UNIT_GROUPS == 2;
-        const bool ends = half + CHAINS >= 2 * WORDS || UNIT_GROUPS == 2;
-        u32x4 b[N_TILES_M];
-        linear_operands<T, TILE_M, linear_stride(CHUNK_K)>(b, x, half * 32);
+        for (u32 r = 0; r < TILES; r++)
 #pragma unroll
-        for (u32 r = 0; r < TILES; r++) {
-            const u32x4 words = unit.codes[r][half / 2];
-            u32 first[4], second[4];
-            w4_fragment<T>(first, half % 2 == 0 ? words.x : words.z, zeros[r][group]);
-            w4_fragment<T>(second, half % 2 == 0 ? words.y : words.w, zeros[r][group]);
-            const f32x2 scale = unpack2<f16>(unit.scales[r][group]);
+            for (u32 i = 0; i < UNIT_GROUPS; i++)
+                scales[r][i] = unit.scales[r][i];
+        next();
 #pragma unroll
-            for (u32 n = 0; n < N_TILES_M; n++) {
-                float (&d)[4] = group_sums[chain][r][n];
-                if (begins)
-                    d[0] = d[1] = d[2] = d[3] = 0.0f;
-                const u32 b0[2] = {b[n].x, b[n].y}, b1[2] = {b[n].z, b[n].w};
-                mma_16x8x16<T>(d, first, b0);
-                mma_16x8x16<T>(d, second, b1);
-                if (ends) {
-                    sums[r][n][0] += scale.x * d[0];
-                    sums[r][n][1] += scale.x * d[1];
-                    sums[r][n][2] += scale.y * d[2];
-                    sums[r][n][3] += scale.y * d[3];
-                }
+        for (u32 n = 0; n < N_TILES_M; n++) {
+            float d[TILES][4];
+#pragma unroll
+            for (u32 half = 0; half < HALVES; half++) {
+                const u32x4 b = linear_operand<T, TILE_M, STRIDE>(x, n, half * 32);
+#pragma unroll
+                for (u32 r = 0; r < TILES; r++)
+                    multiply_half<T>(sums[r][n], d[r], a[half][r], b, scales[r][half % UNIT_GROUPS],
+                                     half == 0 || UNIT_GROUPS == 2,
+                                     half + 1 == HALVES || UNIT_GROUPS == 2);
             }
         }
+    } else {
+        float d[CHAINS][TILES][N_TILES_M][4];
+#pragma unroll
+        for (u32 half = 0; half < HALVES; half++) {
+            u32 a[TILES][2][4];
+            unit_fragments<T>(a, unit, half);
+#pragma unroll
+            for (u32 n = 0; n < N_TILES_M; n++) {
+                const u32x4 b = linear_operand<T, TILE_M, STRIDE>(x, n, half * 32);
+#pragma unroll
+                for (u32 r = 0; r < TILES; r++)
+                    multiply_half<T>(sums[r][n], d[half % CHAINS][r][n], a[r], b,
+                                     unit.scales[r][half % UNIT_GROUPS],
+                                     half < CHAINS || UNIT_GROUPS == 2,
+                                     half + CHAINS >= HALVES || UNIT_GROUPS == 2);
+            }
+        }
+        next();
     }
 }
 
@@ -295,10 +339,11 @@ multiply_mma(const scalar *__restrict__ x, const u32 *__restrict__ codes,
                 const u32 local = turn + s * WARPS_K + warp_k;
                 const u32 unit = chunk * CHUNK_UNITS + local;
                 if (active && unit < n_units) {
-                    multiply_unit(sums, stages[s], buffer + local * UNIT_K);
-                    if (unit + STAGES * WARPS_K < n_units)
-                        load_unit(stages[s], codes, zeros, scales, first_tile, n_tiles,
-                                  first_unit + unit + STAGES * WARPS_K);
+                    multiply_unit(sums, stages[s], buffer + local * UNIT_K, [&] {
+                        if (unit + STAGES * WARPS_K < n_units)
+                            load_unit(stages[s], codes, zeros, scales, first_tile, n_tiles,
+                                      first_unit + unit + STAGES * WARPS_K);
+                    });
                 }
             }
         }
@@ -422,7 +467,7 @@ multiply(const scalar *__restrict__ x, const u32 *__restrict__ codes, const Z *_
         multiply_fma<Z>(x, codes, zeros, scales, bias, rotated, y, partial, m);
 }
 
-extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
+extern "C" __global__ void __launch_bounds__(N_THREADS, MIN_BLOCKS)
     linear_w4(const scalar *__restrict__ x, const u32 *__restrict__ codes,
               const zero_word *__restrict__ zeros, const f16 *__restrict__ scales,
               const scalar *__restrict__ bias, const u8 *__restrict__ pairs,

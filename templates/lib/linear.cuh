@@ -38,18 +38,15 @@ __device__ __forceinline__ void linear_stage(T *to, const T *x, u32 k, u32 first
     }
 }
 
-// B of two fragments for all tokens of a tile: 32 columns from `column` on.
-template <class T, u32 TILE_M, u32 STRIDE, u32 N_TILES>
-__device__ __forceinline__ void linear_operands(u32x4 (&b)[N_TILES], const T *x, u32 column)
+// B of two fragments for tokens 8n .. 8n + 7 of a tile: 32 columns from `column` on.
+template <class T, u32 TILE_M, u32 STRIDE>
+__device__ __forceinline__ u32x4 linear_operand(const T *x, u32 n, u32 column)
 {
     const u32 g = lane_index() / 4, t = lane_index() % 4;
-    static_assert(N_TILES == (TILE_M + 7) / 8, "tiles of 8 tokens");
-#pragma unroll
-    for (u32 n = 0; n < N_TILES; n++) {
-        b[n] = u32x4{0, 0, 0, 0};
-        if (TILE_M % 8 == 0 || n * 8 + g < TILE_M)
-            b[n] = *reinterpret_cast<const u32x4 *>(x + (n * 8 + g) * STRIDE + column + 8 * t);
-    }
+    u32x4 b = {0, 0, 0, 0};
+    if (TILE_M % 8 == 0 || n * 8 + g < TILE_M)
+        b = *reinterpret_cast<const u32x4 *>(x + (n * 8 + g) * STRIDE + column + 8 * t);
+    return b;
 }
 
 // WIDTH (1 or 8, then on a multiple of 16 bytes) elements as fp32.
