@@ -5,7 +5,6 @@
 #include "cache/near.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,10 +55,21 @@ typedef struct device_class {
 
 static bool parse_class(const char *text, device_class *out)
 {
-    int n = 0;
-    return sscanf(text, "cc%9u-sm%9u-l2_%9u-smem%9u-bw%9d%n", &out->capability, &out->n_sms,
-                  &out->l2_mib, &out->shared_kib, &out->bandwidth, &n) == 5 &&
-           text[n] == 0;
+    static const char *const before[] = {"cc", "-sm", "-l2_", "-smem", "-bw"};
+    unsigned long numbers[5];
+    for (size_t i = 0; i < 5; i++) {
+        const size_t n = strlen(before[i]);
+        if (strncmp(text, before[i], n) != 0 || text[n] < '0' || text[n] > '9')
+            return false;
+        char *end;
+        numbers[i] = strtoul(text + n, &end, 10);
+        if (numbers[i] > 999999999)
+            return false;
+        text = end;
+    }
+    *out = (device_class){(unsigned)numbers[0], (unsigned)numbers[1], (unsigned)numbers[2],
+                          (unsigned)numbers[3], (int)numbers[4]};
+    return *text == 0;
 }
 
 double paro_cache_class_distance(const char *a, const char *b)

@@ -23,6 +23,7 @@
 #include "base/safetensors.h"
 #include "base/safetensors_write.h"
 #include "base/thread.h"
+#include "cache/cache.h"
 #include "codegen/codegen.h"
 #include "families/model_problems.h"
 #include "tests/support.h"
@@ -330,6 +331,75 @@ static paro_status use_problem(paro_error *err, const char *dir)
     return status == PARO_STATUS_FORMAT ? PARO_STATUS_OK : status;
 }
 
+/* A cache filled, looked up, written to a bundle and read back. */
+static paro_status use_cache(paro_error *err, const char *dir)
+{
+    static const char config[] = "tokens=2,warps=4";
+    static const char text[] = "rotate:h=64,m=16,group=32,krot=2,dtype=f16,outputs=1,inverse=0";
+    char path[512], bundle[520], device_class[PARO_DEVICE_CLASS_BYTES];
+    const paro_arch *arch = paro_arch_find("sm_90");
+    paro_device_info device;
+    paro_problem problem;
+    paro_arena arena = {0};
+    paro_cache *cache = NULL;
+    paro_cache_kernel kernel = {.family = "rotate", .arch = "sm_90", .binary = "x", .n_bytes = 1};
+    paro_cache_winner winner = {.problem = text, .config = config, .median_us = 1, .n_samples = 1};
+    paro_cache_timing timing = {.problem = text, .config = config, .state = "timed"};
+    paro_cache_info info;
+    paro_merge_result merged;
+    paro_lookup found;
+    const char *layout;
+    uint64_t n_removed;
+    snprintf(path, sizeof path, "%s/cache.db", dir);
+    snprintf(bundle, sizeof bundle, "%s.bundle", path);
+    paro_device_typical(arch, &device);
+    paro_device_class(&device, device_class);
+    winner.device_class = timing.device_class = device_class;
+    paro_sha256_hex("kernel", 6, kernel.key);
+    memcpy(kernel.source_hash, kernel.key, sizeof kernel.key);
+    memcpy(winner.kernel, kernel.key, sizeof kernel.key);
+    memcpy(winner.template_hash, kernel.key, sizeof kernel.key);
+    memcpy(timing.template_hash, kernel.key, sizeof kernel.key);
+    const paro_cache_options options = {.path = path};
+    paro_status status = paro_cache_open(err, &options, &cache);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_begin(err, cache);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_put_kernel(err, cache, &kernel);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_put_winner(err, cache, &winner);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_put_timing(err, cache, &timing);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_commit(err, cache);
+    if (status == PARO_STATUS_OK)
+        status = paro_problem_parse(err, text, &problem);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_lookup(err, cache, &problem, arch, &device, winner.template_hash, NULL,
+                                   &arena, &found);
+    if (status == PARO_STATUS_OK) {
+        problem = paro_problem_with_m(&problem, 32); /* near */
+        status = paro_cache_lookup(err, cache, &problem, arch, &device, winner.template_hash, NULL,
+                                   &arena, &found);
+    }
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_choose_layout(err, cache, &problem, 1, arch, &device,
+                                          winner.template_hash, &arena, &layout);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_get_kernel(err, cache, kernel.key, &arena, &kernel);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_export(err, cache, bundle, NULL, true, NULL);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_import(err, cache, bundle, NULL, &merged);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_verify(err, cache, &info);
+    if (status == PARO_STATUS_OK)
+        status = paro_cache_prune(err, cache, NULL, 0, true, &n_removed);
+    paro_cache_free(cache);
+    paro_arena_release(&arena);
+    return status;
+}
+
 static void test_every_allocation(void **state)
 {
     (void)state;
@@ -347,6 +417,7 @@ static void test_every_allocation(void **state)
         {"a model and a session", open_model, false},
         {"a model's problems", list_problems, false},
         {"a problem's source and case", use_problem, false},
+        {"a cache and a bundle", use_cache, false},
         {"a recipe and its plan", make_plan, true},
         {"quantising in memory", quantise_in_memory, false},
         {"quantising into a folder", quantise_into_folder, false},
