@@ -12,8 +12,9 @@
 #include "tests/emulated.h"
 #include "tests/quantise.h"
 
-/* The model's sessions run on an emulated device from now on. `options` may be NULL. */
-static inline void emulate(paro_model *model, const paro_kernels_options *options)
+/* The model's sessions run on an emulated device of an arch from now on. `options` may be NULL. */
+static inline void emulate_arch(paro_model *model, const char *arch,
+                                const paro_kernels_options *options)
 {
     paro_error err;
     paro_kernels_options o = {0};
@@ -21,7 +22,12 @@ static inline void emulate(paro_model *model, const paro_kernels_options *option
         o = *options;
     o.pool = model->pool;
     assert_null(model->device);
-    assert_ok(paro_gpu_model_new(&err, model, emulated_gpu(model->pool), &o, &model->device));
+    assert_ok(paro_gpu_model_new(&err, model, emulated_gpu(model->pool, arch), &o, &model->device));
+}
+
+static inline void emulate(paro_model *model, const paro_kernels_options *options)
+{
+    emulate_arch(model, "sm_90", options);
 }
 
 /* A tensor of the set below with other contents, malloc'd by the caller. */

@@ -125,6 +125,45 @@ static void test_rotated(void **state)
     test_dir_remove(dir);
 }
 
+/* Where f16 does not hold a weight (of a token that is not read here), on an arch whose tensor
+ * cores have no bf16: another dtype, another layout. */
+static void test_bf16_turing(void **state)
+{
+    (void)state;
+    paro_error err;
+    static const char *const set[] = {"group_size=64"};
+    static const size_t single[] = {1, 1};
+    static float expected[2 * VOCAB], found[2 * VOCAB];
+    char *dir = test_dir_new(), *out = test_path(dir, "out");
+    write_to(demo, out, PARO_FORMAT_PAROQUANT, set, 1);
+    paro_tensor_set *under = NULL, *changed = NULL;
+    paro_model *a = open_model(out), *b = NULL;
+    const paro_tensor *old = a->embedding;
+    float *values = malloc(old->n_values * sizeof *values);
+    assert_non_null(values);
+    paro_f32_from_array(values, old->data, old->dtype, old->n_values);
+    values[1500 * 256] = 70000;
+    paro_tensor wide = *old;
+    wide.dtype = PARO_DTYPE_F32;
+    assert_ok(paro_tensor_set_open(&err, out, &under));
+    assert_ok(paro_tensor_set_new(&err, under, &changed));
+    assert_ok(paro_tensor_set_put(&err, changed, &wide, values));
+    assert_ok(paro_model_new(&err, out, &a->config, changed, NULL, &b));
+    emulate_arch(b, "sm_75", NULL);
+    assert_int_equal(b->device->shape.dtype, PARO_KERNEL_DTYPE_BF16);
+    assert_string_equal(b->device->blocks[3].linears[PARO_STEP_DOWN].layout, "awq");
+    read_all(a, 2, single, expected);
+    read_all(b, 2, single, found);
+    const double error = relative_error(found + VOCAB, expected + VOCAB, VOCAB);
+    printf("bf16 on sm_75: relative error %.1e\n", error);
+    assert_true(error < 4e-2);
+    paro_model_free(a);
+    paro_model_free(b);
+    paro_tensor_set_free(under);
+    free(out);
+    test_dir_remove(dir);
+}
+
 /* What was cut off is as if it had never been read; decoding goes on through the same graph. */
 static void test_truncate(void **state)
 {
@@ -283,11 +322,11 @@ static void test_independent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_demo),        cmocka_unit_test(test_quantised),
-        cmocka_unit_test(test_rotated),     cmocka_unit_test(test_truncate),
-        cmocka_unit_test(test_all_rows),    cmocka_unit_test(test_best),
-        cmocka_unit_test(test_growth),      cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_independent),
+        cmocka_unit_test(test_demo),     cmocka_unit_test(test_quantised),
+        cmocka_unit_test(test_rotated),  cmocka_unit_test(test_bf16_turing),
+        cmocka_unit_test(test_truncate), cmocka_unit_test(test_all_rows),
+        cmocka_unit_test(test_best),     cmocka_unit_test(test_growth),
+        cmocka_unit_test(test_refused),  cmocka_unit_test(test_independent),
     };
     return cmocka_run_group_tests(tests, open_both, close_both);
 }

@@ -112,7 +112,7 @@ static void test_launch(void **state)
     (void)state;
     enum { N = 64, M = 3 };
     paro_error err;
-    paro_gpu *gpu = emulated_gpu(NULL);
+    paro_gpu *gpu = emulated_gpu(NULL, "sm_90");
     paro_kernels *kernels = new_kernels(gpu, NULL);
     paro_kernel_request request = {.problem = problem_of(swiglu)};
     paro_gpu_stream *stream = NULL;
