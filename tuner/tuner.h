@@ -79,9 +79,9 @@ const paro_strategy *paro_strategy_get(size_t n);
 const paro_strategy *paro_strategy_find(const char *name);
 
 /* The winner among the candidates of a layout (NULL: any), SIZE_MAX where none was timed. Those
- * whose median is within 1 % of the best's, or within what the noise of two medians allows, are
- * ties: the default wins among them, else the first. *n_ties counts the others. The same
- * measurements, and ones that differ by noise, give the same winner. */
+ * whose median is within 1 % of the best's, a step of the clock, or what the noise of two medians
+ * allows, are ties: the default wins among them, else the first. *n_ties counts the others. The
+ * same measurements, and ones that differ by noise, give the same winner. */
 size_t paro_choose_winner(const paro_search *search, const char *layout, uint32_t *n_ties);
 
 /* Median, spread and minimum of samples [n], n >= 1, which are sorted. */
