@@ -284,23 +284,48 @@ static paro_status launch_sets(paro_error *err, paro_timer *t, paro_trial *trial
     return status;
 }
 
-static paro_status batch_cupti(paro_error *err, paro_timer *t, paro_trial *trial, batch *out)
+/* n launches of the plan as a graph, behind a read that empties the L2 of their data. */
+static paro_status record_graph(paro_error *err, paro_timer *t, paro_trial *trial, size_t n,
+                                bool flush, paro_gpu_graph **graph)
 {
-    const size_t n_launches = paro_trial_plan(trial)->n_launches;
-    const paro_kernel_record *records = NULL;
-    size_t n = 0, at = needs_flush(t, trial) ? 1 : 0;
-    paro_status status = PARO_STATUS_OK;
-    if (at > 0)
+    paro_status status = paro_gpu_graph_begin(err, t->stream);
+    if (status != PARO_STATUS_OK)
+        return status;
+    if (flush)
         status = read_memory(err, t, t->flush_bytes);
     if (status == PARO_STATUS_OK)
-        status = launch_sets(err, t, trial, out->n);
+        status = launch_sets(err, t, trial, n);
+    paro_status end = paro_gpu_graph_end(status == PARO_STATUS_OK ? err : NULL, t->stream, graph);
+    return status == PARO_STATUS_OK ? end : status;
+}
+
+static size_t n_graph_launches(const paro_trial *trial)
+{
+    return paro_trial_n_sets(trial) < 4 ? 4 : paro_trial_n_sets(trial);
+}
+
+/* A replay, every kernel of which has its record. Launched one by one instead, the kernels of a
+ * plan would wait for the host between them, as they do not where models run. */
+static paro_status batch_cupti(paro_error *err, paro_timer *t, paro_trial *trial,
+                               paro_gpu_graph **graph, batch *out)
+{
+    const size_t n_launches = paro_trial_plan(trial)->n_launches;
+    const bool flush = needs_flush(t, trial);
+    const paro_kernel_record *records = NULL;
+    const size_t n_all = n_graph_launches(trial);
+    size_t n = 0, at = flush ? 1 : 0;
+    paro_status status = PARO_STATUS_OK;
+    if (*graph == NULL)
+        status = record_graph(err, t, trial, n_all, flush, graph);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_graph_launch(err, t->stream, *graph);
     if (status == PARO_STATUS_OK)
         status = paro_gpu_stream_wait(err, t->stream);
     if (status == PARO_STATUS_OK)
-        status = paro_cupti_take(err, t->cupti, at + out->n * n_launches, &records, &n);
+        status = paro_cupti_take(err, t->cupti, at + n_all * n_launches, &records, &n);
     if (status != PARO_STATUS_OK)
         return status;
-    if (n != at + out->n * n_launches)
+    if (n != at + n_all * n_launches)
         out->n = 0; /* records were lost: the batch does not count */
     for (size_t i = 0; i < out->n; i++, at += n_launches) {
         out->us[i] = (double)(records[at + n_launches - 1].end_ns - records[at].start_ns) / 1e3;
@@ -315,20 +340,10 @@ static paro_status batch_graph(paro_error *err, paro_timer *t, paro_trial *trial
                                paro_gpu_graph **graph, batch *out)
 {
     double us = 0;
-    size_t n = paro_trial_n_sets(trial);
-    if (n < 4)
-        n = 4;
+    const size_t n = n_graph_launches(trial);
     paro_status status = PARO_STATUS_OK;
-    if (*graph == NULL) {
-        status = paro_gpu_graph_begin(err, t->stream);
-        if (status != PARO_STATUS_OK)
-            return status;
-        status = launch_sets(err, t, trial, n);
-        paro_status end =
-            paro_gpu_graph_end(status == PARO_STATUS_OK ? err : NULL, t->stream, graph);
-        if (status == PARO_STATUS_OK)
-            status = end;
-    }
+    if (*graph == NULL)
+        status = record_graph(err, t, trial, n, false, graph);
     if (status == PARO_STATUS_OK && needs_flush(t, trial))
         status = read_memory(err, t, t->flush_bytes);
     if (status == PARO_STATUS_OK)
@@ -416,13 +431,11 @@ paro_status paro_timer_run(paro_error *err, paro_timer *t, paro_trial *trial, ui
     }
     uint32_t most_batches = 3 * n_samples + 4;
     for (uint32_t i = 0; status == PARO_STATUS_OK && n < n_samples && i < most_batches; i++) {
-        batch b = {.n = paro_trial_n_sets(trial)};
-        if (b.n < 4)
-            b.n = 4;
+        batch b = {.n = n_graph_launches(trial)};
         if (b.n > n_samples - n)
             b.n = n_samples - n;
         if (t->clock == CLOCK_CUPTI)
-            status = batch_cupti(err, t, trial, &b);
+            status = batch_cupti(err, t, trial, &graph, &b);
         else if (t->clock == CLOCK_GRAPH)
             status = batch_graph(err, t, trial, &graph, &b);
         else if (t->clock == CLOCK_EVENTS)
