@@ -129,16 +129,19 @@ static void tuned(void *context, const paro_tune_row *row)
     }
     paro_table_cell(t->table, "%s", row->problem);
     if (!row->config) {
-        for (int i = 0; i < 5; i++)
+        for (int i = 0; i < 8; i++)
             paro_table_cell(t->table, "-");
         paro_table_cell(t->table, "none: %s", row->reason ? row->reason : "?");
     } else {
         paro_table_cell(t->table, "%.2f", row->median_us);
+        paro_table_cell(t->table, "%.2f", row->spread_us);
         paro_table_cell(t->table, "%.0f %%",
                         row->median_us > 0 ? 100 * row->floor_us / row->median_us : 0);
+        paro_table_cell(t->table, "%.0f %%", 100 * row->occupancy);
         paro_table_cell(t->table, "%.2f",
                         row->median_us > 0 ? row->default_us / row->median_us : 0);
         paro_table_cell(t->table, "%u/%u", row->n_timed, row->n_candidates);
+        paro_table_cell(t->table, "%u", row->n_ties);
         paro_table_cell(t->table, "%u", row->n_wrong + row->n_crashed + row->n_hung);
         paro_table_cell(t->table, "%s%s", row->config, row->from_cache ? " (cached)" : "");
     }
@@ -150,10 +153,13 @@ static void tuned(void *context, const paro_tune_row *row)
 static paro_table *make_table(const paro_problems *problems)
 {
     paro_column columns[] = {{.title = "problem"},
-                             {.title = "us", .right = true, .width = 9},
+                             {.title = "us", .right = true, .width = 7},
+                             {.title = "spread", .right = true},
                              {.title = "floor", .right = true},
+                             {.title = "occup", .right = true},
                              {.title = "gain", .right = true},
-                             {.title = "timed", .right = true, .width = 7},
+                             {.title = "timed", .right = true, .width = 6},
+                             {.title = "ties", .right = true},
                              {.title = "bad", .right = true},
                              {.title = "winner"}};
 
@@ -345,9 +351,12 @@ const paro_command paro_command_tune = {
         "its "
         "machine code and every timing go into the cache at once, so that work that is stopped "
         "goes "
-        "on where it was. Columns: time of the winner; the floor's share of it (what moving its "
-        "bytes or doing its arithmetic takes at the rates measured here); the default's time over "
-        "the winner's; candidates timed; candidates that were wrong, crashed or hung.",
+        "on where it was. Columns: the winner's median time and spread (90th - 10th percentile); "
+        "the "
+        "floor's share of it (what moving its bytes or doing its arithmetic takes at the rates "
+        "measured here); occupancy of its longest kernel; the default's time over the winner's; "
+        "candidates timed, of all; others that were as fast; candidates that were wrong, crashed "
+        "or hung.",
     .options = options,
     .args_bytes = sizeof(tune_args),
     .run = run};
