@@ -32,6 +32,8 @@ typedef struct job {
     char reason[REASON_BYTES];
     uint32_t n_registers;
     uint32_t spill_bytes;
+    char source_hash[PARO_SHA256_HEX_BYTES];
+    size_t same; /* an earlier job of the arch with the same source; SIZE_MAX: none */
 } job;
 
 typedef struct checking {
@@ -64,6 +66,8 @@ static void compile(void *context, size_t i, int worker)
     paro_error err;
     paro_build build = {0};
     const paro_variant variant = {.problem = j->problem, .config = &j->config, .arch = j->arch};
+    if (j->same != SIZE_MAX)
+        return;
     if (paro_build_variant(&err, &variant, NULL, c->nvrtc, NULL, NULL, &build) != PARO_STATUS_OK) {
         j->result = PARO_KERNEL_CHECK_REFUSED;
         snprintf(j->reason, sizeof j->reason, "%.500s", err.message);
@@ -224,6 +228,46 @@ static size_t drop_without_path(checking *c)
     return n;
 }
 
+/* Problems of several m, and layers of one shape, often have one source: it is compiled once. */
+static paro_status find_same(paro_error *err, checking *c, size_t n)
+{
+    paro_status status = PARO_STATUS_OK;
+    for (size_t i = 0; i < n && status == PARO_STATUS_OK; i++) {
+        job *j = &c->jobs[i];
+        paro_buffer source = {0};
+        const paro_variant variant = {.problem = j->problem, .config = &j->config, .arch = j->arch};
+        status = paro_render(err, &variant, &source);
+        j->same = SIZE_MAX;
+        if (status != PARO_STATUS_OK)
+            break;
+        paro_sha256_hex(source.data, source.n_bytes, j->source_hash);
+        paro_buffer_free(&source);
+        for (size_t k = 0; k < i && j->same == SIZE_MAX; k++)
+            if (c->jobs[k].same == SIZE_MAX && strcmp(c->jobs[k].source_hash, j->source_hash) == 0)
+                j->same = k;
+    }
+    return status;
+}
+
+/* Compiled jobs are checked and told. The signature is checked for each: it is about the plan too.
+ */
+static void finish_batch(checking *c, job *all, size_t at, size_t n)
+{
+    for (size_t i = at; i < at + n; i++) {
+        job *j = &all[i];
+        if (j->same != SIZE_MAX) {
+            const job *done = &all[j->same];
+            j->result = done->result;
+            j->n_registers = done->n_registers;
+            j->spill_bytes = done->spill_bytes;
+            memcpy(j->reason, done->reason, sizeof j->reason);
+        }
+        if (c->checker != NULL && j->result == PARO_KERNEL_CHECK_OK)
+            check_signature(c, j);
+        report_job(c, j);
+    }
+}
+
 static paro_status check_arch(paro_error *err, checking *c, const paro_arch *arch, size_t done,
                               size_t total)
 {
@@ -234,19 +278,15 @@ static paro_status check_arch(paro_error *err, checking *c, const paro_arch *arc
         return PARO_STATUS_OK;
     }
     paro_status status = list_jobs(err, c, arch);
-    if (status != PARO_STATUS_OK)
-        return status;
-    const size_t n = drop_without_path(c);
+    const size_t n = status == PARO_STATUS_OK ? drop_without_path(c) : 0;
+    if (status == PARO_STATUS_OK)
+        status = find_same(err, c, n);
     job *jobs = c->jobs;
     for (size_t at = 0; at < n && status == PARO_STATUS_OK; at += BATCH) {
         const size_t n_batch = n - at < BATCH ? n - at : BATCH;
         c->jobs = jobs + at;
         paro_pool_run(c->pool, n_batch, compile, c);
-        for (size_t i = 0; i < n_batch; i++) {
-            if (c->checker != NULL && c->jobs[i].result == PARO_KERNEL_CHECK_OK)
-                check_signature(c, &c->jobs[i]);
-            report_job(c, &c->jobs[i]);
-        }
+        finish_batch(c, jobs, at, n_batch);
         status = paro_report(err, c->options->observer, "compile", done + (at + n_batch) * 1000 / n,
                              total);
     }
