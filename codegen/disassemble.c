@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "codegen/codegen.h"
-#include "codegen/cubin.h"
+#include "codegen/opcodes.h"
 
 extern char **environ;
 

@@ -11,7 +11,7 @@
 
 #include "base/json.h"
 #include "codegen/codegen.h"
-#include "codegen/cubin.h"
+#include "codegen/opcodes.h"
 
 /* The members of JSON, in order. */
 static const struct {

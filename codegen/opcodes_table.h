@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Operations of sm_75 to sm_121 by bits 0 to 8 of an instruction: what nvdisasm calls them, over
- * kernels that use every kind of instruction the templates do. Rows of `opcodes` in cubin.c.
+ * kernels that use every kind of instruction the templates do. Rows of `opcodes` in opcodes.c.
  * 0x035 is IADD on sm_120 and HFMA2 (of bf16) before.
  */
 {0x002, "MOV", PARO_OPCODE_OTHER}, {0x005, "CS2R", PARO_OPCODE_OTHER},

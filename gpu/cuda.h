@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/cubin.h"
 #include "gpu/backend.h"
 #include "gpu/cuda_api.h"
 
@@ -34,9 +35,19 @@ struct paro_gpu_event {
     cu_event handle;
 };
 
+/* What a cubin tells of a kernel. */
+typedef struct cuda_kernel {
+    struct cuda_kernel *next; /* of its module */
+    size_t n_params;
+    size_t sizes[PARO_CUBIN_MAX_PARAMS];
+    char name[];
+} cuda_kernel;
+
 struct paro_gpu_function {
     paro_gpu *gpu;
     cu_function handle;
+    bool is_ptx;               /* the module's image */
+    const cuda_kernel *kernel; /* the module's; NULL where nothing is known of it */
     paro_gpu_function_info info;
     struct paro_gpu_function *next; /* of its module */
     char name[];
@@ -45,6 +56,8 @@ struct paro_gpu_function {
 struct paro_gpu_module {
     paro_gpu *gpu;
     cu_module handle;
+    bool is_ptx;
+    cuda_kernel *kernels; /* of a cubin */
     paro_gpu_function *functions;
 };
 

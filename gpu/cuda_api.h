@@ -133,6 +133,7 @@ typedef struct cu_launch_config {
     X(function_set, "cuFuncSetAttribute", 0, (cu_function function, int attribute, int value))     \
     X(function_param, "cuFuncGetParamInfo", 1,                                                     \
       (cu_function function, size_t index, size_t * offset, size_t * n_bytes))                     \
+    X(function_n_params, "cuFuncGetParamCount", 1, (cu_function function, size_t * n_params))      \
     X(function_load, "cuFuncLoad", 1, (cu_function function))                                      \
     X(occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor", 0,                                 \
       (int *n_blocks, cu_function function, int n_threads, size_t shared_bytes))                   \

@@ -7,31 +7,63 @@
 
 #include "gpu/cuda.h"
 
+static void free_kernels(cuda_kernel *kernel)
+{
+    while (kernel != NULL) {
+        cuda_kernel *next = kernel->next;
+        free(kernel);
+        kernel = next;
+    }
+}
+
+/* A cubin's kernels with their parameters; those that it tells nothing of are left out. */
+static paro_status read_kernels(paro_error *err, const paro_gpu_image *image, cuda_kernel **out)
+{
+    cuda_kernel *list = NULL;
+    paro_cubin *cubin = malloc(sizeof *cubin);
+    if (cubin == NULL)
+        return paro_fail_memory(err, sizeof *cubin, "a cubin's kernels");
+    paro_status status = paro_cubin_read(err, image->data, image->n_bytes, cubin);
+    for (size_t i = 0; status == PARO_STATUS_OK && i < cubin->n_kernels; i++) {
+        const char *name = cubin->kernels[i].name;
+        size_t n_bytes = strlen(name) + 1;
+        cuda_kernel *kernel = calloc(1, sizeof *kernel + n_bytes);
+        if (kernel == NULL) {
+            status = paro_fail_memory(err, sizeof *kernel + n_bytes, "a kernel's parameters");
+            break;
+        }
+        memcpy(kernel->name, name, n_bytes);
+        status = paro_cubin_params(err, image->data, image->n_bytes, name, kernel->sizes,
+                                   PARO_CUBIN_MAX_PARAMS, &kernel->n_params);
+        if (status == PARO_STATUS_OK) {
+            kernel->next = list;
+            list = kernel;
+        } else {
+            free(kernel);
+            if (status == PARO_STATUS_NOT_FOUND)
+                status = PARO_STATUS_OK;
+        }
+    }
+    free(cubin);
+    if (status != PARO_STATUS_OK) {
+        free_kernels(list);
+        return status;
+    }
+    *out = list;
+    return PARO_STATUS_OK;
+}
+
 /* The driver is given no size: an image that ends before its own header says would be read past its
  * end. */
-static paro_status check_image(paro_error *err, const paro_gpu_image *image)
+static paro_status check_image(paro_error *err, const paro_gpu_image *image, cuda_kernel **kernels)
 {
     const unsigned char *bytes = image->data;
-    if (image->is_ptx) {
-        if (image->n_bytes == 0 || bytes[image->n_bytes - 1] != 0)
-            return paro_fail(err, PARO_STATUS_FORMAT,
-                             "kernel code: expected PTX that ends in a zero byte");
-        return PARO_STATUS_OK;
-    }
-    uint64_t table_at = 0;
-    uint16_t entry_bytes = 0, n_entries = 0;
-    if (image->n_bytes < 64 || memcmp(bytes, "\177ELF\002", 5) != 0)
+    if (!image->is_ptx)
+        return read_kernels(err, image, kernels);
+    if (image->n_bytes == 0 || bytes[image->n_bytes - 1] != 0)
         return paro_fail(err, PARO_STATUS_FORMAT,
-                         "kernel code: expected a cubin (a 64-bit ELF file), found %zu bytes of "
-                         "something else",
-                         image->n_bytes);
-    memcpy(&table_at, bytes + 40, 8);
-    memcpy(&entry_bytes, bytes + 58, 2);
-    memcpy(&n_entries, bytes + 60, 2);
-    if (table_at > image->n_bytes || (uint64_t)entry_bytes * n_entries > image->n_bytes - table_at)
-        return paro_fail(err, PARO_STATUS_FORMAT,
-                         "kernel code: the cubin ends before its section table does (%zu bytes)",
-                         image->n_bytes);
+                         "kernel code: expected PTX that ends in a zero byte");
+    *kernels = NULL;
     return PARO_STATUS_OK;
 }
 
@@ -39,20 +71,21 @@ paro_status paro_cuda_module_load(paro_error *err, paro_gpu *gpu, const paro_gpu
                                   paro_gpu_module **out)
 {
     cuda_device *d = (cuda_device *)gpu;
-    paro_status status = check_image(err, image);
-    if (status != PARO_STATUS_OK)
-        return status;
     paro_gpu_module *module = calloc(1, sizeof *module);
     if (module == NULL)
         return paro_fail_memory(err, sizeof *module, "a module");
     module->gpu = gpu;
-    status = paro_cuda_enter(err, d);
+    module->is_ptx = image->is_ptx;
+    paro_status status = check_image(err, image, &module->kernels);
+    if (status == PARO_STATUS_OK)
+        status = paro_cuda_enter(err, d);
     if (status == PARO_STATUS_OK) {
         status = paro_cuda_result(err, d, d->api.module_load(&module->handle, image->data),
                                   image->is_ptx ? "loading PTX" : "loading a cubin");
         paro_cuda_leave(d);
     }
     if (status != PARO_STATUS_OK) {
+        free_kernels(module->kernels);
         free(module);
         return status;
     }
@@ -72,6 +105,7 @@ void paro_cuda_module_free(paro_gpu_module *module)
         d->api.module_free(module->handle);
         paro_cuda_leave(d);
     }
+    free_kernels(module->kernels);
     free(module);
 }
 
@@ -126,6 +160,10 @@ paro_status paro_cuda_module_function(paro_error *err, paro_gpu_module *module, 
     if (function == NULL)
         return paro_fail_memory(err, sizeof *function + n_bytes, "a kernel");
     function->gpu = module->gpu;
+    function->is_ptx = module->is_ptx;
+    for (const cuda_kernel *k = module->kernels; k != NULL && function->kernel == NULL; k = k->next)
+        if (strcmp(k->name, name) == 0)
+            function->kernel = k;
     memcpy(function->name, name, n_bytes);
     status = paro_cuda_enter(err, d);
     if (status == PARO_STATUS_OK) {
@@ -149,11 +187,13 @@ void paro_cuda_function_info(const paro_gpu_function *function, paro_gpu_functio
     *out = function->info;
 }
 
-paro_status paro_cuda_function_params(paro_error *err, const paro_gpu_function *function,
-                                      size_t *sizes, size_t capacity, size_t *n_params)
+/* Of code that the driver compiled. Asking for one more than there are is an error to the driver,
+ * which tools that watch its calls report: only where it tells their number. */
+static paro_status ask_params(paro_error *err, const paro_gpu_function *function, size_t *sizes,
+                              size_t capacity, size_t *n_params)
 {
     cuda_device *d = paro_cuda_device(function);
-    if (d->api.function_param == NULL)
+    if (d->api.function_n_params == NULL || d->api.function_param == NULL)
         return paro_fail(err, PARO_STATUS_UNSUPPORTED,
                          "cuda:%d: the driver is too old to tell a kernel's parameters",
                          d->ordinal);
@@ -161,20 +201,32 @@ paro_status paro_cuda_function_params(paro_error *err, const paro_gpu_function *
     if (status != PARO_STATUS_OK)
         return status;
     size_t n = 0;
-    cu_result result = 0;
-    while (true) {
-        size_t offset = 0, n_bytes = 0;
-        result = d->api.function_param(function->handle, n, &offset, &n_bytes);
-        if (result != 0)
-            break;
-        if (n < capacity)
-            sizes[n] = n_bytes;
-        n++;
+    cu_result result = d->api.function_n_params(function->handle, &n);
+    for (size_t i = 0; result == 0 && i < n && i < capacity; i++) {
+        size_t offset = 0;
+        result = d->api.function_param(function->handle, i, &offset, &sizes[i]);
     }
     paro_cuda_leave(d);
-    if (result != CU_INVALID_VALUE)
-        return paro_cuda_result(err, d, result, "asking for a kernel's parameters");
-    *n_params = n;
+    status = paro_cuda_result(err, d, result, "asking for a kernel's parameters");
+    if (status == PARO_STATUS_OK)
+        *n_params = n;
+    return status;
+}
+
+paro_status paro_cuda_function_params(paro_error *err, const paro_gpu_function *function,
+                                      size_t *sizes, size_t capacity, size_t *n_params)
+{
+    const cuda_kernel *kernel = function->kernel;
+    if (function->is_ptx)
+        return ask_params(err, function, sizes, capacity, n_params);
+    if (kernel == NULL)
+        return paro_fail(err, PARO_STATUS_FORMAT,
+                         "kernel %s: expected its parameters in the cubin, found none; compile it "
+                         "again",
+                         function->name);
+    for (size_t i = 0; i < kernel->n_params && i < capacity; i++)
+        sizes[i] = kernel->sizes[i];
+    *n_params = kernel->n_params;
     return PARO_STATUS_OK;
 }
 

@@ -105,7 +105,7 @@ paro_status paro_gpu_module_function(paro_error *err, paro_gpu_module *module, c
 void paro_gpu_function_get_info(const paro_gpu_function *function, paro_gpu_function_info *out);
 
 /* Sizes in bytes of the kernel's parameters as the module has them; n_params receives their number
- * (at most capacity are written). UNSUPPORTED where the driver is too old to tell. */
+ * (at most capacity are written). UNSUPPORTED where the driver is too old to tell (PTX only). */
 paro_status paro_gpu_function_params(paro_error *err, const paro_gpu_function *function,
                                      size_t *sizes, size_t capacity, size_t *n_params);
 

@@ -21,7 +21,7 @@ paro_status paro_plan_functions(paro_error *err, paro_gpu_module *module, const 
                                 paro_gpu_function *functions[PARO_MAX_LAUNCHES]);
 
 /* The module's parameters against the plan's arguments: their number, and 8 bytes for a buffer, 4
- * for a scalar (where the driver can tell). PARO_STATUS_FORMAT names kernel, parameter, expected,
+ * for a scalar (where that can be told). PARO_STATUS_FORMAT names kernel, parameter, expected,
  * found: a kernel from a cache is not launched without this check. */
 paro_status paro_plan_check(paro_error *err, const paro_family *family, const paro_plan *plan,
                             paro_gpu_function *const functions[PARO_MAX_LAUNCHES]);

@@ -86,15 +86,16 @@ static void test_code_that_is_none(void **state)
     (void)state;
     paro_error err;
     paro_gpu_module *module = NULL;
-    unsigned char bytes[128] = "\177ELF\002";
+    unsigned char bytes[128] = "\177ELF\002\001";
     paro_gpu_image image = {"hello", 5, false};
     assert_fails(paro_cuda_module_load(&err, NULL, &image, &module), PARO_STATUS_FORMAT,
-                 "expected a cubin");
+                 "expected a 64-bit ELF file for CUDA");
     image = (paro_gpu_image){bytes, sizeof bytes, false};
+    bytes[18] = 190; /* the machine: CUDA */
     bytes[58] = 64;  /* of a section's entry */
     bytes[60] = 100; /* sections: more than there are bytes */
     assert_fails(paro_cuda_module_load(&err, NULL, &image, &module), PARO_STATUS_FORMAT,
-                 "ends before its section table");
+                 "expected section headers inside its 128 bytes");
     image = (paro_gpu_image){".version 8.0", 12, true};
     assert_fails(paro_cuda_module_load(&err, NULL, &image, &module), PARO_STATUS_FORMAT,
                  "ends in a zero byte");

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "codegen/codegen.h"
-#include "codegen/cubin.h"
+#include "codegen/opcodes.h"
 #include "tests/support.h"
 
 #include "tests/nvrtc_fixture.h"

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/cubin.h"
 #include "base/thread.h"
 #include "codegen/codegen.h"
 #include "tests/support.h"
@@ -193,6 +194,30 @@ static bool kernel_is_bad(const paro_arch *arch, const paro_launch *launch,
     return n > 0;
 }
 
+/* A cubin's own list of a kernel's parameters is the plan's: it is what a launch is checked by. */
+static bool params_are_bad(const job *j, const paro_launch *launch, char why[256])
+{
+    paro_error err;
+    const paro_binary *binary = j->same != NULL ? &j->same->build.binary : &j->build.binary;
+    size_t sizes[PARO_MAX_ARGS] = {0}, n = 0;
+    assert_false(binary->is_ptx);
+    if (paro_cubin_params(&err, binary->data, binary->n_bytes, launch->kernel, sizes, PARO_MAX_ARGS,
+                          &n) != PARO_STATUS_OK) {
+        snprintf(why, 256, "%.250s", err.message);
+        return true;
+    }
+    int n_why = 0;
+    if (n != launch->n_args)
+        n_why = snprintf(why, 256, "%zu parameters, %zu in the plan", n, launch->n_args);
+    for (size_t i = 0; i < n && n_why == 0; i++) {
+        const paro_arg *arg = &j->problem.family->args[launch->args[i]];
+        size_t expected = arg->role == PARO_ARG_SCALAR ? 4 : 8;
+        if (sizes[i] != expected)
+            n_why = snprintf(why, 256, "%s: %zu bytes, not %zu", arg->name, sizes[i], expected);
+    }
+    return n_why > 0;
+}
+
 /* What the plan launches is in the binary, without spills and within the architecture's limits.
  * Returns the number of launches that are not, each printed. */
 static size_t check_launches(const job *j)
@@ -213,7 +238,8 @@ static size_t check_launches(const job *j)
         }
         if (kernel == NULL)
             fail_msg("%s: no kernel %s in the binary", what, plan.launches[i].kernel);
-        if (kernel_is_bad(j->arch, &plan.launches[i], kernel, why)) {
+        if (kernel_is_bad(j->arch, &plan.launches[i], kernel, why) ||
+            params_are_bad(j, &plan.launches[i], why)) {
             printf("%s: %s: %s\n", what, kernel->name, why);
             n_bad++;
         }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Fuzzing codegen/cubin.c and inspect.c: the input as a cubin, and as a compiler's log. Code that
- * is found lies inside the file, and all that is known of a kernel goes to text and back.
+ * Fuzzing base/cubin.c and codegen/inspect.c: the input as a cubin, and as a compiler's log. Code
+ * that is found lies inside the file, and all that is known of a kernel goes to text and back.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "codegen/codegen.h"
-#include "codegen/cubin.h"
+#include "codegen/opcodes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
@@ -36,6 +36,13 @@ static void check_cubin(const uint8_t *data, size_t n_bytes)
         require((const uint8_t *)kernel->name + strlen(kernel->name) < data + n_bytes,
                 "a name outside the file");
         require(paro_cubin_n_used(kernel) <= kernel->n_instructions, "more than all instructions");
+        size_t sizes[PARO_CUBIN_MAX_PARAMS], n = 0;
+        if (paro_cubin_params(NULL, data, n_bytes, kernel->name, sizes, PARO_CUBIN_MAX_PARAMS,
+                              &n) == PARO_STATUS_OK) {
+            require(n <= PARO_CUBIN_MAX_PARAMS, "too many parameters");
+            for (size_t i = 0; i < n; i++)
+                require(sizes[i] > 0, "a parameter of no bytes");
+        }
         for (size_t i = 0; i < kernel->n_instructions; i++)
             require(paro_opcode_name(kernel->code + i * PARO_INSTRUCTION_BYTES, NULL) != NULL,
                     "an instruction without a name");
