@@ -245,7 +245,7 @@ static paro_status check_launch(paro_error *err, const paro_signature *signature
 paro_status paro_signature_check(paro_error *err, const paro_signature *signature,
                                  const paro_problem *problem, const paro_kernel_config *config)
 {
-    paro_plan plan = {0};
+    paro_launch_plan plan = {0};
     problem->family->plan(problem, config, &plan);
     paro_status status = PARO_STATUS_OK;
     for (size_t i = 0; i < plan.n_launches && status == PARO_STATUS_OK; i++)

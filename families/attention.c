@@ -208,11 +208,12 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(list, "shared_bytes", shared_bytes(problem, config));
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
     uint32_t kv_heads = (uint32_t)problem->values[KEY_KV_HEADS];
     uint32_t splits = value(config, PARAM_SPLITS);
-    *out = (paro_plan){
+    *out = (paro_launch_plan){
         .n_launches = splits > 1 ? 2 : 1,
         .launches = {
             {.kernel = "attention",

@@ -81,10 +81,10 @@ typedef struct paro_launch {
     size_t n_args;
 } paro_launch;
 
-typedef struct paro_plan {
+typedef struct paro_launch_plan {
     paro_launch launches[PARO_MAX_LAUNCHES];
     size_t n_launches;
-} paro_plan;
+} paro_launch_plan;
 
 typedef union paro_scalar {
     uint32_t u32;
@@ -137,7 +137,8 @@ struct paro_family {
                   const paro_arch *arch, paro_holes *holes);
 
     /* 5. The launches, for a problem whose m is what is run now (1 .. the bucket's). */
-    void (*plan)(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out);
+    void (*plan)(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out);
 
     /* 6. The arguments. Scratch is large enough for the problem's m. */
     void (*arg_info)(const paro_problem *problem, const paro_kernel_config *config, size_t arg,

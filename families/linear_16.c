@@ -184,7 +184,8 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(list, "shared_bytes", g.shared_bytes);
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
     uint32_t n, m = (uint32_t)problem->values[KEY_M];
     paro_linear_geometry g = geometry_of(problem, config, &n);

@@ -267,7 +267,8 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(list, "shared_bytes", g.shared_bytes);
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
     paro_linear_geometry g = geometry_of(problem, config);
     uint64_t m = (uint64_t)problem->values[KEY_M];

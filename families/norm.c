@@ -88,9 +88,10 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(list, "shared_bytes", shared_bytes(config));
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
-    *out = (paro_plan){
+    *out = (paro_launch_plan){
         .n_launches = 1,
         .launches = {{.kernel = "norm_rows",
                       .grid = {(uint32_t)problem->values[KEY_M], 1, 1},

@@ -94,7 +94,8 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(list, "shared_bytes", is_mma16(problem) ? BLOCK_SHARED : 0);
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
     uint32_t threads = (uint32_t)config->values[PARAM_THREADS], row_blocks = 0;
     paro_w4_shape shape;
@@ -104,7 +105,7 @@ static void plan(const paro_problem *problem, const paro_kernel_config *config, 
     for (uint32_t i = 0; i < shape.n_parts; i++)
         row_blocks += paro_divide_up(shape.parts[i], BLOCK_TILES * PARO_W4_TILE);
     bool mma16 = is_mma16(problem);
-    *out = (paro_plan){
+    *out = (paro_launch_plan){
         .n_launches = 2,
         .launches = {
             {.kernel = "pack_codes",

@@ -74,16 +74,17 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(out, "shared_bytes", shared_bytes(config));
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
     (void)problem;
-    *out = (paro_plan){.launches = {{.kernel = "read",
-                                     .grid = {(uint32_t)config->values[PARAM_BLOCKS], 1, 1},
-                                     .n_threads = (uint32_t)config->values[PARAM_THREADS],
-                                     .shared_bytes = shared_bytes(config),
-                                     .args = {PARO_READ_ARG_X, PARO_READ_ARG_Y},
-                                     .n_args = 2}},
-                       .n_launches = 1};
+    *out = (paro_launch_plan){.launches = {{.kernel = "read",
+                                            .grid = {(uint32_t)config->values[PARAM_BLOCKS], 1, 1},
+                                            .n_threads = (uint32_t)config->values[PARAM_THREADS],
+                                            .shared_bytes = shared_bytes(config),
+                                            .args = {PARO_READ_ARG_X, PARO_READ_ARG_Y},
+                                            .n_args = 2}},
+                              .n_launches = 1};
 }
 
 static void arg_info(const paro_problem *problem, const paro_kernel_config *config, size_t arg,

@@ -108,10 +108,11 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(list, "vector", vector_of(problem));
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
     uint32_t warps = (uint32_t)config->values[PARAM_WARPS];
-    *out = (paro_plan){
+    *out = (paro_launch_plan){
         .n_launches = 1,
         .launches = {
             {.kernel = "rope",

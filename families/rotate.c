@@ -110,10 +110,11 @@ static uint32_t divide_up(uint32_t n, uint32_t by)
     return (n + by - 1) / by;
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
     uint32_t warps = (uint32_t)config->values[PARAM_WARPS];
-    *out = (paro_plan){
+    *out = (paro_launch_plan){
         .n_launches = 1,
         .launches = {
             {.kernel = "rotate",
@@ -247,7 +248,7 @@ static void cost(const paro_problem *problem, paro_cost *out)
 static double estimate_us(const paro_problem *problem, const paro_kernel_config *config,
                           const paro_device_info *device)
 {
-    paro_plan p;
+    paro_launch_plan p;
     paro_cost moved;
     plan(problem, config, &p);
     cost(problem, &moved);

@@ -88,18 +88,20 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(list, "shared_bytes", shared_bytes(config));
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
     uint32_t m = (uint32_t)problem->values[KEY_M];
     uint32_t splits = (uint32_t)config->values[PARAM_SPLITS];
-    *out = (paro_plan){.n_launches = splits > 1 ? 2 : 1,
-                       .launches = {{.kernel = "sample",
-                                     .grid = {splits, m, 1},
-                                     .n_threads = (uint32_t)config->values[PARAM_THREADS],
-                                     .shared_bytes = shared_bytes(config),
-                                     .args = {PARO_SAMPLE_ARG_LOGITS, PARO_SAMPLE_ARG_PIECE_LOGITS,
-                                              PARO_SAMPLE_ARG_PIECE_IDS, PARO_SAMPLE_ARG_IDS},
-                                     .n_args = 4}}};
+    *out = (paro_launch_plan){
+        .n_launches = splits > 1 ? 2 : 1,
+        .launches = {{.kernel = "sample",
+                      .grid = {splits, m, 1},
+                      .n_threads = (uint32_t)config->values[PARAM_THREADS],
+                      .shared_bytes = shared_bytes(config),
+                      .args = {PARO_SAMPLE_ARG_LOGITS, PARO_SAMPLE_ARG_PIECE_LOGITS,
+                               PARO_SAMPLE_ARG_PIECE_IDS, PARO_SAMPLE_ARG_IDS},
+                      .n_args = 4}}};
     if (splits > 1)
         out->launches[1] = (paro_launch){
             .kernel = "sample_pick",

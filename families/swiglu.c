@@ -76,16 +76,17 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(list, "vector", vector_of(problem));
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
     uint32_t threads = (uint32_t)config->values[PARAM_THREADS];
-    *out = (paro_plan){.n_launches = 1,
-                       .launches = {{.kernel = "swiglu",
-                                     .grid = {paro_divide_up(n_vectors(problem), threads),
-                                              (uint32_t)problem->values[KEY_M], 1},
-                                     .n_threads = threads,
-                                     .args = {PARO_SWIGLU_ARG_GATE_UP, PARO_SWIGLU_ARG_Y},
-                                     .n_args = 2}}};
+    *out = (paro_launch_plan){.n_launches = 1,
+                              .launches = {{.kernel = "swiglu",
+                                            .grid = {paro_divide_up(n_vectors(problem), threads),
+                                                     (uint32_t)problem->values[KEY_M], 1},
+                                            .n_threads = threads,
+                                            .args = {PARO_SWIGLU_ARG_GATE_UP, PARO_SWIGLU_ARG_Y},
+                                            .n_args = 2}}};
 }
 
 static void arg_info(const paro_problem *problem, const paro_kernel_config *config, size_t arg,

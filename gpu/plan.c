@@ -6,8 +6,9 @@
 
 #include <inttypes.h>
 
-paro_status paro_plan_functions(paro_error *err, paro_gpu_module *module, const paro_plan *plan,
-                                paro_gpu_function *functions[PARO_MAX_LAUNCHES])
+paro_status paro_launch_plan_functions(paro_error *err, paro_gpu_module *module,
+                                       const paro_launch_plan *plan,
+                                       paro_gpu_function *functions[PARO_MAX_LAUNCHES])
 {
     paro_gpu_function *found[PARO_MAX_LAUNCHES] = {NULL};
     for (size_t i = 0; i < plan->n_launches; i++) {
@@ -21,8 +22,9 @@ paro_status paro_plan_functions(paro_error *err, paro_gpu_module *module, const 
     return PARO_STATUS_OK;
 }
 
-paro_status paro_plan_check(paro_error *err, const paro_family *family, const paro_plan *plan,
-                            paro_gpu_function *const functions[PARO_MAX_LAUNCHES])
+paro_status paro_launch_plan_check(paro_error *err, const paro_family *family,
+                                   const paro_launch_plan *plan,
+                                   paro_gpu_function *const functions[PARO_MAX_LAUNCHES])
 {
     for (size_t i = 0; i < plan->n_launches; i++) {
         const paro_launch *launch = &plan->launches[i];
@@ -51,9 +53,10 @@ paro_status paro_plan_check(paro_error *err, const paro_family *family, const pa
     return PARO_STATUS_OK;
 }
 
-paro_status paro_plan_launch(paro_error *err, paro_gpu_stream *stream, const paro_plan *plan,
-                             paro_gpu_function *const functions[PARO_MAX_LAUNCHES],
-                             const paro_gpu_value values[PARO_MAX_ARGS])
+paro_status paro_launch_plan_launch(paro_error *err, paro_gpu_stream *stream,
+                                    const paro_launch_plan *plan,
+                                    paro_gpu_function *const functions[PARO_MAX_LAUNCHES],
+                                    const paro_gpu_value values[PARO_MAX_ARGS])
 {
     for (size_t i = 0; i < plan->n_launches; i++) {
         const paro_launch *launch = &plan->launches[i];

@@ -210,7 +210,7 @@ static void compile_job(void *context, size_t i, int worker)
 static paro_status check_job(paro_error *err, const job *j, paro_kernel *out)
 {
     const paro_family *family = j->problem.family;
-    paro_plan plan;
+    paro_launch_plan plan;
     family->plan(&j->problem, &j->config, &plan);
     paro_kernel kernel = {
         .problem = j->problem,
@@ -236,9 +236,9 @@ static paro_status check_job(paro_error *err, const job *j, paro_kernel *out)
         if (status != PARO_STATUS_OK)
             return status;
     }
-    paro_status status = paro_plan_functions(err, j->module, &plan, kernel.functions);
+    paro_status status = paro_launch_plan_functions(err, j->module, &plan, kernel.functions);
     if (status == PARO_STATUS_OK)
-        status = paro_plan_check(err, family, &plan, kernel.functions);
+        status = paro_launch_plan_check(err, family, &plan, kernel.functions);
     if (status == PARO_STATUS_OK)
         *out = kernel;
     return status;
@@ -509,7 +509,7 @@ paro_status paro_kernel_launch(paro_error *err, const paro_kernel *kernel, paro_
     const paro_family *family = kernel->problem.family;
     const paro_problem problem = paro_problem_with_m(&kernel->problem, m);
     paro_gpu_value args[PARO_MAX_ARGS] = {{0}};
-    paro_plan plan;
+    paro_launch_plan plan;
     size_t n_used = 0;
     for (size_t i = 0; i < paro_family_n_args(family); i++) {
         const paro_arg *arg = &family->args[i];
@@ -536,5 +536,5 @@ paro_status paro_kernel_launch(paro_error *err, const paro_kernel *kernel, paro_
     if (n_used != n_values)
         return unknown_value(err, family, values, n_values);
     family->plan(&problem, &kernel->config, &plan);
-    return paro_plan_launch(err, stream, &plan, kernel->functions, args);
+    return paro_launch_plan_launch(err, stream, &plan, kernel->functions, args);
 }

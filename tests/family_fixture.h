@@ -58,7 +58,7 @@ static inline void test_default_everywhere(const char *text)
     for (size_t i = 0; (arch = paro_arch_get(i)) != NULL; i++) {
         paro_kernel_config config;
         paro_device_info device;
-        paro_plan plan;
+        paro_launch_plan plan;
         paro_cost cost;
         family->default_config(&problem, arch, &config);
         const char *why = family->constraint(&problem, &config, arch);
@@ -122,7 +122,7 @@ static inline void test_launch_case(paro_gpu *gpu, paro_case *c)
     paro_gpu_function *functions[PARO_MAX_LAUNCHES];
     paro_gpu_value values[PARO_MAX_ARGS];
     memset(values, 0, sizeof values);
-    paro_plan plan;
+    paro_launch_plan plan;
     paro_buffer source = test_source(c->problem, c->config);
     const paro_gpu_image image = {.data = source.data, .n_bytes = source.n_bytes};
     const size_t n_args = paro_family_n_args(c->problem->family);
@@ -137,8 +137,8 @@ static inline void test_launch_case(paro_gpu *gpu, paro_case *c)
     assert_ok(paro_gpu_stream_new(&err, gpu, &stream));
     assert_ok(paro_gpu_module_load(&err, gpu, &image, &module));
     c->problem->family->plan(c->problem, c->config, &plan);
-    assert_ok(paro_plan_functions(&err, module, &plan, functions));
-    assert_ok(paro_plan_launch(&err, stream, &plan, functions, values));
+    assert_ok(paro_launch_plan_functions(&err, module, &plan, functions));
+    assert_ok(paro_launch_plan_launch(&err, stream, &plan, functions, values));
     assert_ok(paro_gpu_stream_wait(&err, stream));
     for (size_t i = 0; i < n_args; i++) {
         if (c->data[i] == NULL)

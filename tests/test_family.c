@@ -124,7 +124,7 @@ static void check_plan(const paro_problem *problem, const paro_kernel_config *co
                        const paro_arch *arch)
 {
     const paro_family *family = problem->family;
-    paro_plan plan;
+    paro_launch_plan plan;
     memset(&plan, 0x5a, sizeof plan);
     family->plan(problem, config, &plan);
     assert_in_range(plan.n_launches, 1, PARO_MAX_LAUNCHES);

@@ -156,33 +156,33 @@ static void test_plans_are_checked_and_launched(void **state)
     paro_gpu_function *functions[PARO_MAX_LAUNCHES] = {(paro_gpu_function *)(void *)&handle,
                                                        (paro_gpu_function *)(void *)&handle};
     paro_gpu_stream *stream = (paro_gpu_stream *)(void *)&handle;
-    paro_plan plan = {.n_launches = 2};
+    paro_launch_plan plan = {.n_launches = 2};
     for (size_t i = 0; i < 2; i++)
         plan.launches[i] = (paro_launch){.kernel = i == 0 ? "first" : "second",
                                          .grid = {1, 1, 1},
                                          .n_threads = 32,
                                          .args = {1, 0, 2},
                                          .n_args = 3};
-    assert_ok(paro_plan_check(&err, &family, &plan, functions));
+    assert_ok(paro_launch_plan_check(&err, &family, &plan, functions));
     f.sizes[2] = 8;
-    assert_fails(paro_plan_check(&err, &family, &plan, functions), PARO_STATUS_FORMAT,
+    assert_fails(paro_launch_plan_check(&err, &family, &plan, functions), PARO_STATUS_FORMAT,
                  "kernel first: parameter m: expected 4 bytes, found 8");
     f.n_params = 2;
-    assert_fails(paro_plan_check(&err, &family, &plan, functions), PARO_STATUS_FORMAT,
+    assert_fails(paro_launch_plan_check(&err, &family, &plan, functions), PARO_STATUS_FORMAT,
                  "expected 3 parameters, found 2");
     f.n_params = 99; /* a driver that cannot tell */
-    assert_ok(paro_plan_check(&err, &family, &plan, functions));
+    assert_ok(paro_launch_plan_check(&err, &family, &plan, functions));
 
     paro_gpu_value values[PARO_MAX_ARGS] = {{.ptr = 0x1111}, {.ptr = 0x2222}, {.ptr = 0}};
     values[2].scalar.u32 = 7;
-    assert_ok(paro_plan_launch(&err, stream, &plan, functions, values));
+    assert_ok(paro_launch_plan_launch(&err, stream, &plan, functions, values));
     assert_int_equal(f.n_launches, 2);
     assert_int_equal(f.n_seen, 3);
     assert_int_equal(f.seen[0], 0x2222); /* in the kernel's order */
     assert_int_equal(f.seen[1], 0x1111);
     assert_int_equal((uint32_t)f.seen[2], 7);
     f.fails_at = 4;
-    assert_fails(paro_plan_launch(&err, stream, &plan, functions, values), PARO_STATUS_IO,
+    assert_fails(paro_launch_plan_launch(&err, stream, &plan, functions, values), PARO_STATUS_IO,
                  "kernel second: no");
 }
 

@@ -224,7 +224,7 @@ static size_t check_launches(const job *j)
 {
     size_t n_bad = 0;
     char what[1024], why[256];
-    paro_plan plan = {0};
+    paro_launch_plan plan = {0};
     const paro_resources *resources =
         j->same != NULL ? &j->same->build.resources : &j->build.resources;
     describe(j, what);

@@ -43,7 +43,7 @@ static void arguments_follow_the_problem(void **state)
     assert_int_equal(info.dtype, PARO_DTYPE_BF16);
     p.family->arg_info(&p, &config, PARO_LINEAR_16_ARG_PARTIAL, &info);
     assert_int_equal(info.n, 600);
-    paro_plan plan;
+    paro_launch_plan plan;
     p.family->plan(&p, &config, &plan);
     assert_int_equal(plan.n_launches, 2);
     assert_int_equal(plan.launches[0].grid[0], 7);

@@ -72,7 +72,7 @@ static void arguments_follow_problem_and_config(void **state)
 static void a_plan_has_one_to_three_launches(void **state)
 {
     (void)state;
-    paro_plan plan, fewer;
+    paro_launch_plan plan, fewer;
     const paro_problem p =
         test_problem("linear_w4:n=6144,k=4096,m=2,group=128,krot=8,dtype=f16,parts=4096+1024+1024");
     paro_kernel_config config =

@@ -67,14 +67,14 @@ static void run(paro_case *c)
     paro_gpu_stream *stream;
     paro_gpu_function *functions[PARO_MAX_LAUNCHES];
     paro_gpu_value values[PARO_MAX_ARGS];
-    paro_plan plan;
+    paro_launch_plan plan;
     size_t n_bytes[PARO_MAX_ARGS] = {0};
     assert_ok(paro_render(&err, &variant, &source));
     const paro_gpu_image image = {source.data, source.n_bytes, false};
     assert_ok(paro_gpu_module_load(&err, gpu, &image, &module));
     assert_ok(paro_gpu_stream_new(&err, gpu, &stream));
     family->plan(c->problem, c->config, &plan);
-    assert_ok(paro_plan_functions(&err, module, &plan, functions));
+    assert_ok(paro_launch_plan_functions(&err, module, &plan, functions));
     memset(values, 0, sizeof values);
     for (size_t arg = 0; arg < paro_family_n_args(family); arg++) {
         if (family->args[arg].role == PARO_ARG_SCALAR) {
@@ -85,7 +85,7 @@ static void run(paro_case *c)
             assert_ok(paro_gpu_upload(&err, gpu, values[arg].ptr, c->data[arg], n_bytes[arg]));
         }
     }
-    assert_ok(paro_plan_launch(&err, stream, &plan, functions, values));
+    assert_ok(paro_launch_plan_launch(&err, stream, &plan, functions, values));
     assert_ok(paro_gpu_stream_wait(&err, stream));
     for (size_t arg = 0; arg < paro_family_n_args(family); arg++) {
         if (n_bytes[arg] == 0)

@@ -29,7 +29,7 @@ static void test_plan(void **state)
     const paro_problem problem =
         problem_of("rotate:h=4160,m=512,group=32,krot=8,dtype=bf16,outputs=3");
     const paro_kernel_config config = {{4, 8}};
-    paro_plan plan;
+    paro_launch_plan plan;
     paro_arg_info info;
     paro_error err;
     paro_holes holes;

@@ -63,7 +63,7 @@ static void test_space(void **state)
     test_default_everywhere("sample:vocab=1,m=65535");
     const paro_problem problem = test_problem("sample:vocab=512,m=8");
     paro_kernel_config config = {{4, 64}};
-    paro_plan plan;
+    paro_launch_plan plan;
     assert_string_equal(problem.family->constraint(&problem, &config, paro_arch_get(0)),
                         "half of the threads would have no logits");
     problem.family->plan(&problem, &config, &plan);

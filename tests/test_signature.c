@@ -39,7 +39,8 @@ static void arg_info(const paro_problem *problem, const paro_kernel_config *conf
     *out = infos[arg];
 }
 
-static void plan(const paro_problem *problem, const paro_kernel_config *config, paro_plan *out)
+static void plan(const paro_problem *problem, const paro_kernel_config *config,
+                 paro_launch_plan *out)
 {
     (void)problem, (void)config;
     out->n_launches = 2;

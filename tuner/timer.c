@@ -396,7 +396,7 @@ static paro_status batch_host(paro_error *err, paro_timer *t, paro_trial *trial,
 static double occupancy_of(const paro_timer *t, const paro_trial *trial,
                            const double kernel_us[PARO_MAX_LAUNCHES])
 {
-    const paro_plan *plan = paro_trial_plan(trial);
+    const paro_launch_plan *plan = paro_trial_plan(trial);
     bool exact = false;
     const paro_arch *arch = paro_arch_for_capability(paro_gpu_info(t->gpu)->capability, &exact);
     size_t longest = 0;

@@ -20,7 +20,7 @@ struct paro_trial {
     paro_problem problem; /* with the m that is run */
     paro_problem bucket;
     paro_kernel_config config;
-    paro_plan plan;
+    paro_launch_plan plan;
     paro_case data;
     bool has_data;
     double *expected[PARO_MAX_ARGS]; /* made by the first check */
@@ -174,10 +174,10 @@ paro_status paro_trial_load(paro_error *err, paro_trial *t, const paro_gpu_image
     paro_status status = paro_gpu_module_load(err, t->gpu, image, &t->module);
     if (status != PARO_STATUS_OK)
         return status;
-    status = paro_plan_functions(err, t->module, &t->plan, t->functions);
+    status = paro_launch_plan_functions(err, t->module, &t->plan, t->functions);
     if (status != PARO_STATUS_OK)
         return status;
-    return paro_plan_check(err, t->problem.family, &t->plan, t->functions);
+    return paro_launch_plan_check(err, t->problem.family, &t->plan, t->functions);
 }
 
 /* Argument values of the n-th set. */
@@ -257,7 +257,7 @@ paro_status paro_trial_check(paro_error *err, paro_trial *t, double *error)
     if (status != PARO_STATUS_OK)
         goto done;
     set_values(t, 0, values);
-    status = paro_plan_launch(err, t->stream, &t->plan, t->functions, values);
+    status = paro_launch_plan_launch(err, t->stream, &t->plan, t->functions, values);
     if (status != PARO_STATUS_OK)
         goto done;
     status = paro_gpu_stream_wait(err, t->stream);
@@ -330,10 +330,10 @@ paro_status paro_trial_launch(paro_error *err, paro_trial *t, paro_gpu_stream *s
 {
     paro_gpu_value values[PARO_MAX_ARGS];
     set_values(t, n % t->n_sets, values);
-    return paro_plan_launch(err, stream, &t->plan, t->functions, values);
+    return paro_launch_plan_launch(err, stream, &t->plan, t->functions, values);
 }
 
-const paro_plan *paro_trial_plan(const paro_trial *t)
+const paro_launch_plan *paro_trial_plan(const paro_trial *t)
 {
     return &t->plan;
 }

@@ -52,7 +52,7 @@ paro_status paro_trial_launch(paro_error *err, paro_trial *trial, paro_gpu_strea
                               size_t n);
 
 /* The plan that is launched, and the n-th launch's function. */
-const paro_plan *paro_trial_plan(const paro_trial *trial);
+const paro_launch_plan *paro_trial_plan(const paro_trial *trial);
 const paro_gpu_function *paro_trial_function(const paro_trial *trial, size_t n);
 
 /* All of the above once: one call for tests. */

@@ -28,7 +28,7 @@ static void try_config(const paro_problem *problem, const char *text)
         char printed[PARO_KERNEL_CONFIG_TEXT_BYTES];
         paro_error err = {.status = PARO_STATUS_OK};
         paro_kernel_config config = {{0}}, again;
-        paro_plan plan;
+        paro_launch_plan plan;
         paro_cost cost;
         family->default_config(problem, arch, &config);
         if (paro_kernel_config_parse(&err, family, text, &config) != PARO_STATUS_OK) {
