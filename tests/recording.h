@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * Recordings of tuning: what was measured of every config of a problem on a device, replayed with
- * its noise, to judge strategies without one. bench/record_tuning.c makes them from a cache that
- * `paro tune --strategy exhaustive` filled. A line of JSON each:
+ * its noise, to judge strategies without one. bench/record_tuning.c makes them from the cache that
+ * `paro tune --strategy exhaustive` filled, and from those of runs with the default strategy
+ * (`winners`: what each chose). A line of JSON each:
  *
- *     {"recording": 1, "problem": "…", "device": "NVIDIA H200", "clock": "cupti"}
+ *     {"recording": 1, "problem": "…", "device": "NVIDIA H200", "clock": "cupti", "winners": ["…"]}
  *     {"config": "…", "layout": "…", "default": false, "estimate_us": 9.1, "state": "timed",
  *      "median_us": 10.2, "spread_us": 0.3}
  */
@@ -16,14 +17,17 @@
 #include "tests/support.h"
 #include "tuner/tuner.h"
 
-enum { RECORDING_MOST = 1024 };
+enum { RECORDING_MOST = 1024, RECORDING_MOST_WINNERS = 8 };
 
 typedef struct recording {
     char problem[PARO_PROBLEM_TEXT_BYTES];
     paro_candidate candidates[RECORDING_MOST];
     paro_measurement truth[RECORDING_MOST];
     char layouts[RECORDING_MOST][16];
+    char configs[RECORDING_MOST][PARO_KERNEL_CONFIG_TEXT_BYTES];
     size_t n, default_index;
+    char winners[RECORDING_MOST_WINNERS][PARO_KERNEL_CONFIG_TEXT_BYTES]; /* of the device's runs */
+    size_t n_winners;
     paro_rng rng;
     size_t n_samples; /* drawn since */
     paro_runner runner;
@@ -68,11 +72,38 @@ static inline void recording_add(recording *r, const char *path, const json_t *l
         if (strcmp(paro_candidate_state_name((paro_candidate_state)s), state) == 0)
             m->state = (paro_candidate_state)s;
     assert_int_not_equal(m->state, PARO_CANDIDATE_NEW);
+    snprintf(r->configs[i], sizeof r->configs[i], "%s", config);
     snprintf(r->layouts[i], sizeof r->layouts[i], "%s", layout);
     r->candidates[i].layout = r->layouts[i];
     if (is_default)
         r->default_index = i;
     r->n++;
+}
+
+static inline void recording_begin(recording *r, const char *path, const json_t *line)
+{
+    paro_error err;
+    const char *problem;
+    size_t i;
+    json_t *winner;
+    assert_ok(paro_json_get_string(&err, path, line, "problem", "", &problem));
+    snprintf(r->problem, sizeof r->problem, "%s", problem);
+    r->n_winners = 0;
+    json_array_foreach(json_object_get(line, "winners"), i, winner)
+    {
+        assert_true(i < RECORDING_MOST_WINNERS && json_is_string(winner));
+        snprintf(r->winners[r->n_winners++], sizeof r->winners[0], "%s", json_string_value(winner));
+    }
+}
+
+/* The config's index; fails where there is none. */
+static inline size_t recording_find(const recording *r, const char *config)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (strcmp(r->configs[i], config) == 0)
+            return i;
+    fail_msg("%s: %s was not recorded", r->problem, config);
+    return SIZE_MAX;
 }
 
 static inline void recording_load(recording *r, const char *path)
@@ -85,14 +116,11 @@ static inline void recording_load(recording *r, const char *path)
     r->default_index = SIZE_MAX;
     for (bool first = true; fgets(line, sizeof line, file) != NULL; first = false) {
         json_t *root = NULL;
-        const char *problem;
         assert_ok(paro_json_parse(&err, path, line, strlen(line), &root));
-        if (first) {
-            assert_ok(paro_json_get_string(&err, path, root, "problem", "", &problem));
-            snprintf(r->problem, sizeof r->problem, "%s", problem);
-        } else {
+        if (first)
+            recording_begin(r, path, root);
+        else
             recording_add(r, path, root);
-        }
         json_decref(root);
     }
     fclose(file);
