@@ -13,7 +13,13 @@
 
 enum { KEY_HEADS, KEY_KV_HEADS, KEY_HEAD_DIM, KEY_M, KEY_DTYPE, KEY_CTX };
 enum { PARAM_SPLITS, PARAM_KEYS, PARAM_STAGES, PARAM_ROWS, PARAM_ROW_WARPS, PARAM_KEY_WARPS };
-enum { COMBINE_WARPS = 4, RUN = 32 };
+enum {
+    COMBINE_WARPS = 4,
+    RUN = 32,
+    MOST_SPLITS = 32,
+    FEWEST_BLOCKS = 64, /* where splits can make more: devices have 30 to 200 multiprocessors */
+    MOST_BLOCKS = 512   /* that splits make */
+};
 
 static const paro_problem_key keys[] = {
     {"heads", PARO_KEY_INTEGER, 1, 1024, NULL, false, 0, "heads of queries"},
@@ -123,40 +129,62 @@ static bool can_overlap(const paro_problem *problem, const paro_arch *arch)
            vector_of(problem) * element_bytes(problem) == 16;
 }
 
+static uint32_t n_blocks(const paro_problem *problem, const paro_kernel_config *config)
+{
+    return (uint32_t)problem->values[KEY_KV_HEADS] *
+           paro_divide_up(n_rows(problem), tile_rows(config));
+}
+
+/* Whether the config has room where `param` has another value. */
+static bool fits_with(const paro_problem *problem, const paro_kernel_config *config,
+                      const paro_arch *arch, size_t param, uint32_t other)
+{
+    paro_kernel_config changed = *config;
+    changed.values[param] = (int32_t)other;
+    return shared_bytes(problem, &changed) <= arch->max_shared_bytes;
+}
+
+static const char *splits_constraint(const paro_problem *problem, const paro_kernel_config *config)
+{
+    uint32_t splits = value(config, PARAM_SPLITS), blocks = n_blocks(problem, config) * splits;
+    uint64_t keys_split = (uint64_t)splits * value(config, PARAM_KEYS);
+    if (splits > 1 && keys_split / 2 >= (uint64_t)problem->values[KEY_CTX])
+        return "half of the splits would have no keys";
+    if (splits > 1 && blocks > MOST_BLOCKS)
+        return "blocks enough with fewer splits";
+    if (splits < MOST_SPLITS && blocks < FEWEST_BLOCKS &&
+        4 * keys_split < (uint64_t)problem->values[KEY_CTX])
+        return "too few blocks with many tiles each";
+    return NULL;
+}
+
 static const char *constraint(const paro_problem *problem, const paro_kernel_config *config,
                               const paro_arch *arch)
 {
     uint32_t n_keys = value(config, PARAM_KEYS), key_warps = value(config, PARAM_KEY_WARPS);
-    uint32_t rows = tile_rows(config), splits = value(config, PARAM_SPLITS);
+    uint32_t rows = value(config, PARAM_ROWS), tile = tile_rows(config);
     if (value(config, PARAM_ROW_WARPS) > 1 && key_warps > 1)
         return "warps that share keys where more rows would do";
     if (n_keys < RUN ? key_warps > 1 : n_keys < RUN * key_warps)
         return "a tile without keys for some warps";
-    if (n_keys > 2 * RUN * key_warps)
-        return "a tile of more than two runs a warp";
-    if (rows > 1 && rows / 2 >= n_rows(problem))
+    if (n_keys > RUN * (key_warps > 1 ? key_warps : 2))
+        return "a tile of more runs than warps have in flight";
+    if (tile > 1 && tile / 2 >= n_rows(problem))
         return "half of the rows would be none";
-    if (splits > 1 && splits / 2 * n_keys >= (uint64_t)problem->values[KEY_CTX])
-        return "half of the splits would have no keys";
-    if (value(config, PARAM_STAGES) > 1 && ((arch->features & PARO_ARCH_COPY_ASYNC) == 0 ||
-                                            vector_of(problem) * element_bytes(problem) != 16))
+    if (rows < 4 && rows < n_rows(problem))
+        return "keys read for fewer rows than there are";
+    if (4 * tile < n_rows(problem) && (key_warps > 1 || tile < 8))
+        return "rows enough for more warps";
+    if (value(config, PARAM_STAGES) > 1 && !can_overlap(problem, arch))
         return "no asynchronous copies of 16 bytes";
     if (shared_bytes(problem, config) > arch->max_shared_bytes)
         return "more shared memory than a block may have";
-    if (value(config, PARAM_STAGES) == 1 && can_overlap(problem, arch)) {
-        paro_kernel_config deeper = *config;
-        deeper.values[PARAM_STAGES] = 2;
-        if (2 * shared_bytes(problem, &deeper) <= arch->max_shared_bytes)
-            return "one stage where two leave room for a second block";
-    }
-    if (n_keys < RUN) {
-        paro_kernel_config wider = *config;
-        wider.values[PARAM_KEYS] = RUN;
-        wider.values[PARAM_STAGES] = 1;
-        if (shared_bytes(problem, &wider) <= arch->max_shared_bytes)
-            return "idle lanes where a tile of 32 keys fits";
-    }
-    return NULL;
+    if (value(config, PARAM_STAGES) == 1 && can_overlap(problem, arch) &&
+        fits_with(problem, config, arch, PARAM_STAGES, 2))
+        return "one stage where two fit";
+    if (n_keys < RUN && fits_with(problem, config, arch, PARAM_KEYS, RUN))
+        return "idle lanes where a tile of 32 keys fits";
+    return splits_constraint(problem, config);
 }
 
 static void default_config(const paro_problem *problem, const paro_arch *arch,
@@ -166,14 +194,17 @@ static void default_config(const paro_problem *problem, const paro_arch *arch,
     memset(out, 0, sizeof *out);
     int32_t *v = out->values;
     v[PARAM_ROWS] = rows > 32 ? 8 : 4;
-    v[PARAM_ROW_WARPS] = rows > 16 ? 4 : 1;
-    v[PARAM_KEY_WARPS] = rows > 16 ? 1 : 2;
-    v[PARAM_KEYS] = 64;
+    v[PARAM_ROW_WARPS] = rows > 8 ? 4 : 1;
+    v[PARAM_KEY_WARPS] = rows > 8 ? 1 : 4;
+    v[PARAM_KEYS] = rows > 8 ? 64 : 128;
     v[PARAM_STAGES] = can_overlap(problem, arch) ? 2 : 1;
     while (tile_rows(out) > 1 && tile_rows(out) / 2 >= rows)
         v[v[PARAM_ROW_WARPS] > 1 ? PARAM_ROW_WARPS : PARAM_ROWS] /= 2;
     while (shared_bytes(problem, out) > arch->max_shared_bytes) {
-        if (v[PARAM_STAGES] > 1) {
+        if (v[PARAM_KEY_WARPS] > 2) {
+            v[PARAM_KEYS] = 64;
+            v[PARAM_KEY_WARPS] = 2;
+        } else if (v[PARAM_STAGES] > 1) {
             v[PARAM_STAGES] = 1;
         } else if (v[PARAM_KEYS] > RUN) {
             v[PARAM_KEYS] = RUN;
@@ -184,11 +215,13 @@ static void default_config(const paro_problem *problem, const paro_arch *arch,
             v[PARAM_KEYS] = 16; /* eight rows of 256 channels in fp32 fit everywhere */
         }
     }
-    /* Some 256 blocks. */
-    uint32_t blocks =
-        (uint32_t)problem->values[KEY_KV_HEADS] * paro_divide_up(rows, tile_rows(out));
+    if (can_overlap(problem, arch) && fits_with(problem, out, arch, PARAM_STAGES, 2))
+        v[PARAM_STAGES] = 2;
+    /* Blocks for every multiprocessor of a large device; with many rows for its second place. */
+    const uint32_t enough = rows > 16 ? 256 : 128;
     v[PARAM_SPLITS] = 1;
-    while (v[PARAM_SPLITS] < 32 && blocks * (uint32_t)v[PARAM_SPLITS] < 256 &&
+    while (v[PARAM_SPLITS] < MOST_SPLITS &&
+           n_blocks(problem, out) * (uint32_t)v[PARAM_SPLITS] < enough &&
            v[PARAM_SPLITS] * v[PARAM_KEYS] < problem->values[KEY_CTX])
         v[PARAM_SPLITS] *= 2;
 }

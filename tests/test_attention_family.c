@@ -92,6 +92,8 @@ static void test_constraints(void **state)
 {
     (void)state;
     static const char decode[] = "attention:heads=4,kv_heads=1,head_dim=64,m=1,dtype=f16,ctx=256";
+    static const char prefill[] =
+        "attention:heads=32,kv_heads=8,head_dim=128,m=8,dtype=f16,ctx=2048";
     static const char wide[] = "attention:heads=8,kv_heads=1,head_dim=256,m=8,dtype=f32,ctx=256";
 #define CONFIG(...) ((paro_kernel_config){{__VA_ARGS__}})
     assert_constraint(decode, "sm_75", CONFIG(2, 64, 1, 4, 1, 2), NULL);
@@ -100,22 +102,64 @@ static void test_constraints(void **state)
     assert_constraint(decode, "sm_75", CONFIG(2, 32, 1, 4, 1, 2),
                       "a tile without keys for some warps");
     assert_constraint(decode, "sm_75", CONFIG(2, 128, 1, 4, 1, 1),
-                      "a tile of more than two runs a warp");
+                      "a tile of more runs than warps have in flight");
+    assert_constraint(decode, "sm_75", CONFIG(2, 128, 1, 4, 1, 2),
+                      "a tile of more runs than warps have in flight");
+    assert_constraint(decode, "sm_75", CONFIG(2, 64, 1, 2, 1, 2),
+                      "keys read for fewer rows than there are");
     assert_constraint(decode, "sm_75", CONFIG(2, 64, 1, 8, 1, 2), "half of the rows would be none");
     assert_constraint(decode, "sm_75", CONFIG(16, 32, 1, 4, 1, 1),
                       "half of the splits would have no keys");
+    assert_constraint(prefill, "sm_80", CONFIG(8, 64, 2, 4, 1, 2), "rows enough for more warps");
+    assert_constraint(prefill, "sm_80", CONFIG(32, 64, 2, 8, 1, 1),
+                      "blocks enough with fewer splits");
+    assert_constraint(prefill, "sm_80", CONFIG(2, 64, 2, 4, 8, 1),
+                      "too few blocks with many tiles each");
+    assert_constraint(prefill, "sm_80", CONFIG(16, 64, 2, 4, 4, 1), NULL);
     assert_constraint(decode, "sm_75", CONFIG(2, 64, 2, 4, 1, 2),
                       "no asynchronous copies of 16 bytes");
     assert_constraint(decode, "sm_80", CONFIG(2, 64, 2, 4, 1, 2), NULL);
-    assert_constraint(decode, "sm_80", CONFIG(2, 64, 1, 4, 1, 2),
-                      "one stage where two leave room for a second block");
+    assert_constraint(decode, "sm_80", CONFIG(2, 64, 1, 4, 1, 2), "one stage where two fit");
     assert_constraint(decode, "sm_75", CONFIG(2, 16, 1, 4, 1, 1),
                       "idle lanes where a tile of 32 keys fits");
-    assert_constraint(wide, "sm_75", CONFIG(2, 32, 1, 4, 1, 1),
+    assert_constraint(wide, "sm_75", CONFIG(2, 32, 1, 8, 1, 1),
                       "more shared memory than a block may have");
-    assert_constraint(wide, "sm_75", CONFIG(2, 16, 1, 4, 1, 1), NULL);
-    assert_constraint(wide, "sm_90", CONFIG(2, 32, 1, 4, 1, 1), NULL);
+    assert_constraint(wide, "sm_75", CONFIG(4, 16, 1, 8, 1, 1), NULL);
+    assert_constraint(wide, "sm_90", CONFIG(2, 32, 2, 8, 1, 1), NULL);
 #undef CONFIG
+}
+
+static bool count_config(void *context, const paro_kernel_config *config)
+{
+    (void)config;
+    ++*(size_t *)context;
+    return true;
+}
+
+/* Over shapes of heads: every default is in its space, which tuning has time for. */
+static void test_spaces(void **state)
+{
+    (void)state;
+    enum { MOST_CONFIGS = 60 };
+    static const int heads[][2] = {{1, 1}, {3, 1}, {32, 8}, {71, 1}, {40, 40}};
+    static const int head_dims[] = {2, 64, 96, 100, 128, 250, 256};
+    static const int tokens[] = {1, 2, 3, 5, 8, 16, 32, 64, 512};
+    static const char *const dtypes[] = {"f16", "f32"};
+    for (size_t i = 0; i < 5 * 7 * 9 * 2 * 2; i++) {
+        char text[PARO_PROBLEM_TEXT_BYTES];
+        const int *h = heads[i % 5];
+        snprintf(text, sizeof text,
+                 "attention:heads=%d,kv_heads=%d,head_dim=%d,m=%d,dtype=%s,ctx=%d", h[0], h[1],
+                 head_dims[i / 5 % 7], tokens[i / 35 % 9], dtypes[i / 315 % 2],
+                 i / 630 == 0 ? 600 : 32768);
+        test_default_everywhere(text);
+        const paro_problem problem = test_problem(text);
+        const paro_arch *arch = paro_arch_get(i % 12);
+        size_t n = 0;
+        paro_space_enumerate(&problem, arch, count_config, &n);
+        if (n < 1 || n > MOST_CONFIGS)
+            fail_msg("%s on %s: %zu configs", text, arch->name, n);
+    }
 }
 
 static void test_kernels(void **state)
@@ -126,11 +170,11 @@ static void test_kernels(void **state)
     test_emulated(gpu, "attention:heads=4,kv_heads=2,head_dim=64,m=1,dtype=f16,ctx=300",
                   "splits=8,keys=64,stages=2,rows=2,row_warps=1,key_warps=2", 0, 6);
     test_emulated(gpu, "attention:heads=3,kv_heads=3,head_dim=80,m=5,dtype=bf16,ctx=70",
-                  "splits=2,keys=32,stages=2,rows=2,row_warps=2,key_warps=1", 3, 4);
+                  "splits=2,keys=32,stages=2,rows=4,row_warps=2,key_warps=1", 3, 4);
     test_emulated(gpu, "attention:heads=6,kv_heads=2,head_dim=6,m=8,dtype=f32,ctx=140",
-                  "splits=1,keys=128,stages=1,rows=4,row_warps=1,key_warps=4", 0, 4);
+                  "splits=1,keys=128,stages=1,rows=8,row_warps=1,key_warps=4", 0, 4);
     test_emulated(gpu, "attention:heads=2,kv_heads=1,head_dim=250,m=2,dtype=f16,ctx=33",
-                  "splits=1,keys=64,stages=1,rows=1,row_warps=4,key_warps=1", 0, 2);
+                  "splits=1,keys=64,stages=1,rows=4,row_warps=1,key_warps=1", 0, 2);
     paro_gpu_free(gpu);
 }
 
@@ -169,8 +213,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference),   cmocka_unit_test(test_problems),
-        cmocka_unit_test(test_constraints), cmocka_unit_test(test_kernels),
-        cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_constraints), cmocka_unit_test(test_spaces),
+        cmocka_unit_test(test_kernels),     cmocka_unit_test(test_positions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
