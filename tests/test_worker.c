@@ -127,8 +127,9 @@ static void test_frames_cut_and_forged(void **state)
  */
 
 static const char *const faults[] = {
-    "--test-worker", "-",  "crash", "=1", "hang", "=2", "garbage", "=3", "silent-exit", "=4",
-    "lost",          "=5", "short", "=6", "nan",  "=7", "wrong",   "=8", NULL};
+    "--test-worker", "-",  "crash", "=1",    "hang", "=2", "garbage", "=3", "silent-exit", "=4",
+    "lost",          "=5", "short", "=6",    "nan",  "=7", "wrong",   "=8", "lost-early",  "=9",
+    "no-data",       "b=", "clock", "graph", NULL};
 
 static void test_faults_cost_one_row(void **state)
 {
@@ -148,6 +149,7 @@ static void test_faults_cost_one_row(void **state)
                 {"a=6", PARO_CANDIDATE_CRASHED, ""},
                 {"a=7", PARO_CANDIDATE_CRASHED, "nonsense"},
                 {"a=8", PARO_CANDIDATE_WRONG, "expected 1, found 2"},
+                {"a=9", PARO_CANDIDATE_CRASHED, "cuda:0 is lost"},
                 {"a=0", PARO_CANDIDATE_TIMED, ""}};
     paro_process_options options = {
         .program = test_program(), .arguments = faults, .measure_seconds = 0.5};
@@ -158,6 +160,7 @@ static void test_faults_cost_one_row(void **state)
     paro_gpu_image image = {code, sizeof code, false};
     assert_ok(paro_process_probe(&err, process, &image));
     assert_true(paro_process_get_info(process)->read_gbs == 1000);
+    assert_string_equal(paro_process_get_info(process)->clock, "graph"); /* what the probe found */
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         paro_process_request q = {
             .problem = "p", .config = rows[i].config, .n_samples = 5, .image = image};
@@ -167,8 +170,92 @@ static void test_faults_cost_one_row(void **state)
         assert_non_null(strstr(m.reason, rows[i].reason));
         assert_true(paro_process_is_alive(process));
     }
-    assert_int_equal(paro_process_n_lost(process), 7);
+    assert_int_equal(paro_process_n_lost(process), 8);
     paro_process_free(process);
+}
+
+/* Whoever makes data for a problem may die of it: the problem fails, the next one has a worker. */
+static void test_a_worker_that_dies_preparing(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_process_options options = {.program = test_program(), .arguments = faults};
+    paro_process *process = NULL;
+    paro_measurement m;
+    assert_ok(paro_process_new(&err, &options, &process));
+    paro_process_request q = {.problem = "p", .config = "b=0", .image = {"x", 1, false}};
+    assert_int_not_equal(paro_process_prepare(&err, process, &q), PARO_STATUS_OK);
+    assert_non_null(strstr(err.message, "exit status 6"));
+    assert_true(paro_process_is_alive(process));
+    assert_int_equal(paro_process_n_lost(process), 1);
+    q.config = "a=0";
+    assert_ok(paro_process_prepare(&err, process, &q));
+    assert_ok(paro_process_measure(&err, process, &q, NULL, NULL, &m));
+    assert_int_equal(m.state, PARO_CANDIDATE_TIMED);
+    paro_process_free(process);
+}
+
+static void take_long(void *context)
+{
+    (void)context;
+    usleep(400000);
+}
+
+/* A cache that is busy (other tuners write into it) does not make the worker late. */
+static void test_an_answer_that_waited_is_in_time(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_process_options options = {
+        .program = test_program(), .arguments = faults, .measure_seconds = 0.2};
+    paro_process *process = NULL;
+    paro_measurement m;
+    assert_ok(paro_process_new(&err, &options, &process));
+    paro_process_request q = {.problem = "p", .config = "a=0", .image = {"x", 1, false}};
+    assert_ok(paro_process_measure(&err, process, &q, take_long, NULL, &m));
+    assert_int_equal(m.state, PARO_CANDIDATE_TIMED);
+    assert_int_equal(paro_process_n_lost(process), 0);
+    paro_process_free(process);
+}
+
+/* In a program that ignores SIGCHLD there is nobody to wait for. */
+static void test_children_are_not_kept(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_process_options options = {.program = test_program(), .arguments = faults};
+    paro_process *process = NULL;
+    void (*before)(int) = signal(SIGCHLD, SIG_IGN);
+    assert_ok(paro_process_new(&err, &options, &process));
+    double start = paro_clock_seconds();
+    paro_process_free(process);
+    signal(SIGCHLD, before);
+    assert_true(paro_clock_seconds() - start < 3);
+}
+
+/* The row of a candidate after which no worker starts is kept; what comes next fails. */
+static void test_no_successor(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_process *process = NULL;
+    paro_measurement m;
+    char *dir = test_dir_new();
+    char *path = test_path(dir, "worker");
+    assert_int_equal(symlink(test_program(), path), 0);
+    paro_process_options options = {.program = path, .arguments = faults};
+    assert_ok(paro_process_new(&err, &options, &process));
+    assert_int_equal(unlink(path), 0);
+    paro_process_request q = {.problem = "p", .config = "a=1", .image = {"x", 1, false}};
+    assert_ok(paro_process_measure(&err, process, &q, NULL, NULL, &m));
+    assert_int_equal(m.state, PARO_CANDIDATE_CRASHED);
+    assert_false(paro_process_is_alive(process));
+    q.config = "a=0";
+    assert_fails(paro_process_measure(&err, process, &q, NULL, NULL, &m), PARO_STATUS_NOT_FOUND,
+                 "worker");
+    paro_process_free(process);
+    test_dir_remove(dir);
+    free(path);
 }
 
 static void test_programs_that_are_no_worker(void **state)
@@ -248,6 +335,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_frames_go_and_come),
         cmocka_unit_test(test_frames_cut_and_forged),
         cmocka_unit_test(test_faults_cost_one_row),
+        cmocka_unit_test(test_a_worker_that_dies_preparing),
+        cmocka_unit_test(test_an_answer_that_waited_is_in_time),
+        cmocka_unit_test(test_children_are_not_kept),
+        cmocka_unit_test(test_no_successor),
         cmocka_unit_test(test_programs_that_are_no_worker),
         cmocka_unit_test(test_the_worker_refuses_nonsense),
     };

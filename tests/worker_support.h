@@ -6,7 +6,9 @@
  *     PROGRAM --test-worker LOG [FAULT TEXT]…
  *
  * Every MEASURE appends a byte to LOG (unless it is "-"). A config whose text contains TEXT meets
- * the FAULT: crash, hang, garbage, short, silent-exit, lost, wrong, nan, slow (20 ms).
+ * the FAULT: crash, hang, garbage, short, silent-exit, lost, lost-early (an error), wrong, nan,
+ * slow (20 ms), no-data (crashes while preparing). A FAULT `clock` has the probe find the clock
+ * TEXT, and `capability` is the device's.
  */
 #ifndef PARO_TESTS_WORKER_SUPPORT_H
 #define PARO_TESTS_WORKER_SUPPORT_H
@@ -76,6 +78,14 @@ static inline void test_worker_measure(paro_wire_reader *r, char **arguments)
             exit(4);
         exit(0);
     }
+    if (strcmp(fault, "lost-early") == 0) {
+        paro_wire_put_u32(&w, PARO_STATUS_IO);
+        paro_wire_put_text(&w, "cuda:0 is lost");
+        paro_wire_put_u32(&w, 1);
+        if (paro_wire_send(NULL, 1, 0, PARO_WIRE_ERROR, &w) != PARO_STATUS_OK)
+            exit(5);
+        exit(0);
+    }
     if (strcmp(fault, "slow") == 0)
         usleep(20000);
     m.state = PARO_CANDIDATE_TIMED;
@@ -104,6 +114,23 @@ static inline void test_worker_measure(paro_wire_reader *r, char **arguments)
         exit(0);
 }
 
+static inline const char *test_worker_setting(char **faults, const char *name, const char *fallback)
+{
+    for (; faults[0] != NULL && faults[1] != NULL; faults += 2)
+        if (strcmp(faults[0], name) == 0)
+            return faults[1];
+    return fallback;
+}
+
+static inline void test_worker_prepare(paro_wire_reader *r, char **arguments)
+{
+    char problem[PARO_PROBLEM_TEXT_BYTES], config[PARO_KERNEL_CONFIG_TEXT_BYTES];
+    paro_wire_get_text(r, problem, sizeof problem);
+    paro_wire_get_text(r, config, sizeof config);
+    if (strcmp(test_worker_fault(arguments + 1, config), "no-data") == 0)
+        exit(6);
+}
+
 /* What main calls first: true where the program was run as a worker, which then has ended. */
 static inline bool test_worker_main(int argc, char **argv)
 {
@@ -121,12 +148,16 @@ static inline bool test_worker_main(int argc, char **argv)
         }
         if (type == PARO_WIRE_OPEN) {
             paro_device_typical(paro_arch_find("sm_90"), &info);
+            info.capability = (unsigned)atoi(test_worker_setting(argv + 3, "capability", "90"));
             paro_wire_put_device(&w, &info);
             paro_wire_put_text(&w, "none");
             paro_wire_put_text(&w, "host");
             paro_wire_put_u32(&w, 0);
         } else if (type == PARO_WIRE_PROBE) {
             paro_wire_put_f64(&w, 1000);
+            paro_wire_put_text(&w, test_worker_setting(argv + 3, "clock", "host"));
+        } else if (type == PARO_WIRE_PREPARE) {
+            test_worker_prepare(&r, argv + 2);
         }
         if (paro_wire_send(NULL, 1, 0, (paro_wire_type)(type + 1), &w) != PARO_STATUS_OK)
             break;

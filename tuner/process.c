@@ -32,6 +32,7 @@ struct paro_process {
     pid_t pid;
     int fd;
     uint32_t n_lost;
+    bool is_lost; /* the device, the last answer says */
     bool has_probe;
     paro_gpu_image probe;
     paro_buffer payload;
@@ -90,7 +91,7 @@ static void stop(paro_process *p, bool kill_it, char *how, size_t capacity)
         kill(p->pid, SIGKILL);
     for (int i = 0; i < 500 && !kill_it; i++) { /* 5 s */
         pid_t ended = waitpid(p->pid, &status, WNOHANG);
-        if (ended == p->pid)
+        if (ended == p->pid || (ended < 0 && errno == ECHILD)) /* the program ignores SIGCHLD */
             goto done;
         usleep(10000);
     }
@@ -108,7 +109,7 @@ done:
 }
 
 /* Sends a request and receives the answer. Where the worker answered with an error, its status and
- * message, and *alive stays true. */
+ * message, and *alive is true unless the device was lost with it. */
 static paro_status exchange(paro_error *err, paro_process *p, paro_wire_type type,
                             paro_wire_writer *w, paro_wire_type expected, double seconds,
                             paro_process_meanwhile_fn *meanwhile, void *context,
@@ -117,6 +118,7 @@ static paro_status exchange(paro_error *err, paro_process *p, paro_wire_type typ
     double deadline = paro_clock_seconds() + seconds;
     paro_wire_type found = type;
     *alive = false;
+    p->is_lost = false;
     paro_status status = paro_wire_send(err, p->fd, deadline, type, w);
     if (status == PARO_STATUS_OUT_OF_MEMORY)
         *alive = true;
@@ -132,8 +134,9 @@ static paro_status exchange(paro_error *err, paro_process *p, paro_wire_type typ
         char message[PARO_ERROR_MESSAGE_BYTES];
         uint32_t code = paro_wire_get_u32(reader);
         paro_wire_get_text(reader, message, sizeof message);
+        p->is_lost = paro_wire_get_u32(reader) != 0;
         if (paro_wire_is_done(reader) && code > 0 && code <= PARO_STATUS_CANCELLED) {
-            *alive = true;
+            *alive = !p->is_lost;
             return paro_fail(err, (paro_status)code, "%s", message);
         }
     } else if (found == expected) {
@@ -174,10 +177,13 @@ static paro_status run_probe(paro_error *err, paro_process *p, bool *alive)
                                   p->options.open_seconds, NULL, NULL, &r, alive);
     if (status != PARO_STATUS_OK)
         return status;
+    char clock[sizeof p->info.clock];
     double read_gbs = paro_wire_get_f64(&r);
+    paro_wire_get_text(&r, clock, sizeof clock);
     if (!paro_wire_is_done(&r))
         return paro_fail(err, PARO_STATUS_FORMAT, "worker: an answer that ends too early");
     p->info.read_gbs = read_gbs;
+    memcpy(p->info.clock, clock, sizeof clock);
     return PARO_STATUS_OK;
 }
 
@@ -266,13 +272,16 @@ static void put_request(paro_wire_writer *w, const paro_process_request *q)
     paro_wire_put_u64(w, q->seed);
 }
 
-/* After a worker that is no more: says so in the log and starts the next. */
-static paro_status replace(paro_error *err, paro_process *p, const char *config, const char *why)
+/* After a worker that is no more: says so in the log and starts the next. Where none can be started
+ * the next request tries again, and fails: what is known of this one is not lost with it. */
+static void replace(paro_process *p, const char *config, const char *why)
 {
+    paro_error err = {0};
     p->n_lost++;
     paro_log(p->options.observer, PARO_LOG_LEVEL_WARNING, "worker lost at config %s: %s", config,
              why);
-    return restart(err, p);
+    if (restart(&err, p) != PARO_STATUS_OK)
+        paro_log(p->options.observer, PARO_LOG_LEVEL_WARNING, "no other worker: %s", err.message);
 }
 
 paro_status paro_process_prepare(paro_error *err, paro_process *p, const paro_process_request *q)
@@ -291,8 +300,9 @@ paro_status paro_process_prepare(paro_error *err, paro_process *p, const paro_pr
     if (!alive) {
         char how[64] = "";
         stop(p, true, how, sizeof how);
-        p->n_lost++;
-        return paro_fail_in(err, status, "worker (%s) while it made data for %s", how, q->problem);
+        status =
+            paro_fail_in(err, status, "worker (%s) while it made data for %s", how, q->problem);
+        replace(p, q->config, err != NULL ? err->message : how);
     }
     return status;
 }
@@ -305,7 +315,7 @@ paro_status paro_process_measure(paro_error *err, paro_process *p, const paro_pr
     paro_wire_reader r;
     paro_measurement m;
     paro_error problem = {0};
-    bool alive = false, is_lost = false;
+    bool alive = false, has_row = false;
     char how[64] = "";
     memset(&m, 0, sizeof m);
     if (p->fd < 0) {
@@ -324,19 +334,20 @@ paro_status paro_process_measure(paro_error *err, paro_process *p, const paro_pr
         return paro_fail(err, status, "%s", problem.message);
     if (alive) {
         paro_wire_get_measurement(&r, &m);
-        is_lost = paro_wire_get_u32(&r) != 0;
+        p->is_lost = paro_wire_get_u32(&r) != 0;
+        has_row = true;
         if (!paro_wire_is_done(&r) || m.state == PARO_CANDIDATE_NEW) {
-            alive = false;
+            alive = has_row = false;
             status = PARO_STATUS_FORMAT;
             snprintf(problem.message, sizeof problem.message, "worker: a row that is none");
         }
     }
-    if (alive && !is_lost) {
+    if (alive && !p->is_lost) {
         *out = m;
         return PARO_STATUS_OK;
     }
     stop(p, true, how, sizeof how);
-    if (!is_lost) {
+    if (!has_row) {
         memset(&m, 0, sizeof m);
         m.state = status == PARO_STATUS_LIMIT ? PARO_CANDIDATE_HUNG : PARO_CANDIDATE_CRASHED;
         if (status == PARO_STATUS_LIMIT)
@@ -344,11 +355,12 @@ paro_status paro_process_measure(paro_error *err, paro_process *p, const paro_pr
                      p->options.measure_seconds);
         else if (status == PARO_STATUS_FORMAT)
             snprintf(m.reason, sizeof m.reason, "the worker answered nonsense");
+        else if (p->is_lost)
+            snprintf(m.reason, sizeof m.reason, "%.*s", PARO_REASON_BYTES - 1, problem.message);
         else
             snprintf(m.reason, sizeof m.reason, "the worker ended with %s", how);
     }
-    status = replace(err, p, q->config, m.reason);
-    if (status == PARO_STATUS_OK)
-        *out = m;
-    return status;
+    replace(p, q->config, m.reason);
+    *out = m;
+    return PARO_STATUS_OK;
 }

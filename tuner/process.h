@@ -53,7 +53,8 @@ typedef struct paro_process_request {
     paro_gpu_image image;
 } paro_process_request;
 
-/* Inputs and reference of a problem, made once. */
+/* Inputs and reference of a problem, made once. A worker that dies of it fails the request, and the
+ * next one is started. */
 paro_status paro_process_prepare(paro_error *err, paro_process *process,
                                  const paro_process_request *request);
 
@@ -61,8 +62,8 @@ paro_status paro_process_prepare(paro_error *err, paro_process *process,
 typedef void paro_process_meanwhile_fn(void *context);
 
 /* A worker that dies or is killed for taking too long is a measurement, CRASHED or HUNG, and the
- * next one is started. Fails where none can be, or where the worker could not do what it was
- * asked. */
+ * next one is started (where none can be, the next request fails). Fails where there is no worker,
+ * or where it could not do what it was asked. */
 paro_status paro_process_measure(paro_error *err, paro_process *process,
                                  const paro_process_request *request,
                                  paro_process_meanwhile_fn *meanwhile, void *context,

@@ -199,13 +199,14 @@ void paro_wire_get_measurement(paro_wire_reader *r, paro_measurement *out)
 /* ---- frames -----------------------------------------------------------------------------------
  */
 
-/* Until fd is ready; LIMIT when the deadline comes. */
+/* Until fd is ready; LIMIT when the deadline comes. After it fd is looked at all the same: the
+ * caller may have been busy while the answer came. */
 static paro_status await(paro_error *err, int fd, short events, double deadline)
 {
     while (deadline > 0) {
         double seconds = deadline - paro_clock_seconds();
         struct pollfd wait = {.fd = fd, .events = events};
-        int n = seconds <= 0 ? 0 : poll(&wait, 1, (int)fmin(ceil(seconds * 1e3), 1e9));
+        int n = poll(&wait, 1, (int)fmax(0, fmin(ceil(seconds * 1e3), 1e9)));
         if (n > 0)
             break;
         if (n == 0)

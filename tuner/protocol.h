@@ -11,11 +11,11 @@
  *     OPEN     device (i32; -1: the emulator)                            -> OPENED or ERROR
  *     OPENED   the device's info, driver (text), clock (text), processes (u32)
  *     PROBE    is_ptx (u32), image (bytes)                               -> PROBED or ERROR
- *     PROBED   read_gbs (f64)
+ *     PROBED   read_gbs (f64), clock (text): the one that proved to work
  *     PREPARE  problem, config (text), m (u32), seed (u64)               -> DONE or ERROR
  *     MEASURE  the same, n_samples, verify, is_ptx (u32), image (bytes)  -> ROW or ERROR
- *     ROW      a measurement, is_lost (u32: the worker ends after this)
- *     ERROR    status (u32), message (text)
+ *     ROW      a measurement, is_lost (u32: the device is, and the worker ends after this)
+ *     ERROR    status (u32), message (text), is_lost (u32)
  *
  * Either side takes a frame that breaks these rules for the death of the other.
  */
@@ -76,7 +76,8 @@ paro_status paro_wire_send(paro_error *err, int fd, double deadline, paro_wire_t
                            paro_wire_writer *w);
 
 /* Receives one frame into `payload` (replaced). NOT_FOUND: the other side closed the connection
- * between frames; LIMIT: the deadline came; FORMAT: no frame. */
+ * between frames; LIMIT: the deadline came (what is there by then is received, however late it is
+ * asked for); FORMAT: no frame. */
 paro_status paro_wire_receive(paro_error *err, int fd, double deadline, paro_wire_type *type,
                               paro_buffer *payload);
 

@@ -208,7 +208,8 @@ static paro_status run_all(paro_error *err, paro_tune_session *s, const queue *q
             if (now_status == PARO_STATUS_OK)
                 tell(s->options, &row);
         }
-        if (now_status == PARO_STATUS_CANCELLED || !paro_process_is_alive(s->process)) {
+        if (now_status == PARO_STATUS_CANCELLED ||
+            (now_status != PARO_STATUS_OK && !paro_process_is_alive(s->process))) {
             status = paro_fail(err, now_status, "%s", now_error.message);
         } else if (now_status != PARO_STATUS_OK) {
             tell_failure(s->options, q->texts[i], now_error.message, clock);

@@ -151,6 +151,7 @@ static paro_status do_probe(paro_error *err, worker *w, paro_wire_reader *r, par
         return paro_fail(err, PARO_STATUS_FORMAT, "worker: expected the probe's code");
     paro_status status = paro_timer_probe(err, w->timer, &image, &read_gbs);
     paro_wire_put_f64(out, read_gbs);
+    paro_wire_put_text(out, paro_timer_clock(w->timer));
     return status;
 }
 
@@ -215,9 +216,14 @@ static paro_status do_measure(paro_error *err, worker *w, paro_wire_reader *r,
     if (!paro_wire_is_done(r))
         return paro_fail(err, PARO_STATUS_FORMAT, "worker: a request that ends too early");
     status = find_trial(err, w, &q, &trial);
-    if (status != PARO_STATUS_OK)
+    if (status == PARO_STATUS_OUT_OF_MEMORY) { /* this config's scratch: others need less */
+        m.state = PARO_CANDIDATE_REFUSED;
+        snprintf(m.reason, sizeof m.reason, "%.*s", PARO_REASON_BYTES - 1, err->message);
+    } else if (status != PARO_STATUS_OK) {
         return status;
-    run(w, trial, &image, verify, n_samples, &m);
+    } else {
+        run(w, trial, &image, verify, n_samples, &m);
+    }
     paro_wire_put_measurement(out, &m);
     paro_wire_put_u32(out, paro_gpu_is_lost(w->gpu));
     return PARO_STATUS_OK;
@@ -257,6 +263,7 @@ static paro_status serve(paro_error *err, worker *w, paro_wire_type type, paro_b
         reply = PARO_WIRE_ERROR;
         paro_wire_put_u32(&out, (uint32_t)status);
         paro_wire_put_text(&out, problem.message);
+        paro_wire_put_u32(&out, w->gpu != NULL && paro_gpu_is_lost(w->gpu));
     }
     return answer(err, w, reply, &out);
 }
@@ -267,14 +274,20 @@ paro_status paro_tune_worker(paro_error *err, int fd_in, int fd_out)
     paro_buffer payload = {0};
     paro_status status = PARO_STATUS_OK;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a hung kernel must not outlive the tuner */
-    /* What libraries print goes to standard error, not between the frames. */
+    /* What libraries print goes to standard error, not between the frames; and programs that run
+     * for the worker (a compiler) have no part in the connection, which then ends with the worker.
+     */
+    const int fd_requests = fcntl(fd_in, F_DUPFD_CLOEXEC, 3);
     w.fd_out = fcntl(fd_out, F_DUPFD_CLOEXEC, 3);
-    if (w.fd_out < 0)
-        return paro_fail(err, PARO_STATUS_IO, "worker: no connection to answer on");
-    dup2(STDERR_FILENO, fd_out);
+    const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd_requests < 0 || w.fd_out < 0 || nothing < 0 || dup2(nothing, fd_in) < 0 ||
+        dup2(STDERR_FILENO, fd_out) < 0) {
+        status = paro_fail(err, PARO_STATUS_IO, "worker: no connection to read and answer on");
+        goto done;
+    }
     while (status == PARO_STATUS_OK) {
         paro_wire_type type;
-        status = paro_wire_receive(err, fd_in, 0, &type, &payload);
+        status = paro_wire_receive(err, fd_requests, 0, &type, &payload);
         if (status == PARO_STATUS_NOT_FOUND) { /* the tuner has no more work */
             status = PARO_STATUS_OK;
             break;
@@ -284,12 +297,16 @@ paro_status paro_tune_worker(paro_error *err, int fd_in, int fd_out)
         if (w.gpu != NULL && paro_gpu_is_lost(w.gpu))
             break; /* the tuner was told */
     }
+done:
     drop_trials(&w, NULL);
     paro_timer_free(w.timer);
     paro_gpu_free(w.gpu);
     paro_cupti_free(w.cupti);
     paro_pool_free(w.pool);
     paro_buffer_free(&payload);
-    close(w.fd_out);
+    const int fds[] = {fd_requests, w.fd_out, nothing};
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
     return status;
 }
