@@ -142,7 +142,7 @@ static paro_status move_cache(paro_error *err, gpu_session *s, paro_gpu_ptr to, 
 {
     const uint64_t row = s->device->shape.head_dim * element_bytes(s);
     paro_status status = PARO_STATUS_OK;
-    for (uint32_t head = 0; head < s->device->shape.n_kv_heads && status == PARO_STATUS_OK; head++)
+    for (uint64_t head = 0; head < s->device->shape.n_kv_heads && status == PARO_STATUS_OK; head++)
         status = paro_gpu_copy(err, s->device->gpu, s->stream, to + head * capacity * row,
                                from + head * s->capacity * row, s->front.n_tokens * row);
     return status;
@@ -162,7 +162,7 @@ static paro_status reserve_cache(paro_error *err, gpu_session *s, uint32_t n_tok
     paro_status status =
         grown == NULL ? paro_fail_memory(err, n_arrays * sizeof *grown, "caches") : PARO_STATUS_OK;
     for (size_t i = 0; i < 2 * n_layers && status == PARO_STATUS_OK; i++) {
-        status = paro_gpu_alloc(err, gpu, (size_t)(shape->n_kv_heads * capacity * row), &grown[i]);
+        status = paro_gpu_alloc(err, gpu, (size_t)(row * shape->n_kv_heads * capacity), &grown[i]);
         const paro_gpu_ptr from = i < n_layers ? s->keys[i] : s->values[i - n_layers];
         if (status == PARO_STATUS_OK && s->front.n_tokens > 0)
             status = move_cache(err, s, grown[i], capacity, from);

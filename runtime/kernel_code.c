@@ -39,27 +39,40 @@ static paro_status find_arch(paro_error *err, paro_kernel_world *world)
     return PARO_STATUS_OK;
 }
 
-/* The cache: as asked, else read-only, else none. */
+/* The cache: as asked, else read-only, else that one of its two files which can be opened, else
+ * none. */
 static void open_cache(paro_kernel_world *world)
 {
-    paro_cache_options options = {.path = world->options.cache_path,
-                                  .system_path = world->options.system_cache_path,
-                                  .observer = world->options.observer};
-    paro_error err = {0};
-    if (options.path == NULL && options.system_path == NULL)
+    const char *user = world->options.cache_path, *system = world->options.system_cache_path;
+    const struct {
+        const char *path, *system_path;
+        bool read_only;
+    } tries[] = {{user, system, false},
+                 {user, system, true},
+                 {user, NULL, false},
+                 {user, NULL, true},
+                 {NULL, system, true}};
+    paro_error err = {0}, again = {0}; /* the first is what is told */
+    if (user == NULL && system == NULL)
         return;
-    if (paro_cache_open(&err, &options, &world->cache) == PARO_STATUS_OK) {
-        world->is_cache_writable = options.path != NULL;
+    for (size_t i = 0; i < sizeof tries / sizeof tries[0]; i++) {
+        const paro_cache_options options = {.path = tries[i].path,
+                                            .system_path = tries[i].system_path,
+                                            .read_only = tries[i].read_only,
+                                            .observer = world->options.observer};
+        if ((options.path == NULL && options.system_path == NULL) ||
+            paro_cache_open(i == 0 ? &err : &again, &options, &world->cache) != PARO_STATUS_OK)
+            continue;
+        world->is_cache_writable = user != NULL && !options.read_only;
+        if (i > 0)
+            paro_log(world->options.observer, PARO_LOG_LEVEL_WARNING, "the kernel cache is %s: %s",
+                     options.path == NULL ? "the system's only"
+                     : options.read_only  ? "read only"
+                                          : "without the system's",
+                     err.message);
         return;
     }
-    paro_error second = {0};
-    options.read_only = true;
-    if (paro_cache_open(&second, &options, &world->cache) == PARO_STATUS_OK)
-        paro_log(world->options.observer, PARO_LOG_LEVEL_WARNING,
-                 "the kernel cache is read only: %s", err.message);
-    else
-        paro_log(world->options.observer, PARO_LOG_LEVEL_WARNING, "no kernel cache: %s",
-                 err.message);
+    paro_log(world->options.observer, PARO_LOG_LEVEL_WARNING, "no kernel cache: %s", err.message);
 }
 
 paro_status paro_kernel_world_init(paro_error *err, paro_gpu *gpu,

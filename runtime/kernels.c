@@ -261,9 +261,9 @@ static paro_status add_module(paro_error *err, paro_kernels *kernels, job *j)
 static paro_status finish_job(paro_error *err, paro_kernels *kernels, job *j)
 {
     if (j->status == PARO_STATUS_OK && j->same != NULL) {
-        j->module = j->same->module;
-        if (j->module == NULL)
+        if (j->same->status != PARO_STATUS_OK) /* its module goes with it */
             return paro_fail(err, j->same->status, "%s", j->same->err.message);
+        j->module = j->same->module;
     }
     if (j->status != PARO_STATUS_OK)
         return j->status;
@@ -367,13 +367,14 @@ static void release_jobs(job *jobs, size_t n_jobs)
     free(jobs);
 }
 
-/* Whether another job already makes what is asked for. */
+/* Whether another job already makes what is asked for. One for any layout need not make the one
+ * that is asked for. */
 static bool is_wanted(const job *jobs, size_t n_jobs, const paro_kernel_request *request)
 {
     for (size_t i = 0; i < n_jobs; i++)
         if (paro_problem_equal(&jobs[i].problem, &request->problem) &&
-            (request->layout == NULL || jobs[i].layout == NULL ||
-             strcmp(jobs[i].layout, request->layout) == 0))
+            (request->layout == NULL ||
+             (jobs[i].layout != NULL && strcmp(jobs[i].layout, request->layout) == 0)))
             return true;
     return false;
 }

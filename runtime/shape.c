@@ -155,6 +155,7 @@ paro_status paro_shape_of_model(paro_error *err, const paro_model *model, paro_k
         for (int slot = 0; slot < PARO_SLOT_COUNT; slot++)
             *slot_shape(&layers[i], (paro_slot)slot) =
                 linear_shape(&model->blocks[i].linears[slot]);
+    shape.head.bias = model->head->bias != NULL;
     *out = shape;
     return PARO_STATUS_OK;
 }

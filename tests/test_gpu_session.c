@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
+
 #include "runtime/session.h"
 #include "tests/gpu_fixture.h"
 
@@ -104,6 +106,67 @@ static void test_quantised(void **state)
         paro_model_free(b);
         free(out);
         test_dir_remove(dir);
+    }
+}
+
+/* A bias of 16-bit values for a linear of the demo model. */
+static void put_bias(paro_tensor_set *set, const char *linear, uint32_t n, paro_rng *rng)
+{
+    paro_error err;
+    char name[128];
+    snprintf(name, sizeof name, "%s.bias", linear);
+    paro_tensor like = *paro_tensor_set_find(set, "model.norm.weight");
+    uint16_t *values = malloc(n * sizeof *values);
+    assert_non_null(values);
+    for (uint32_t i = 0; i < n; i++)
+        values[i] = paro_f16_from_f32(paro_rng_normal(rng));
+    like.name = name;
+    like.dtype = PARO_DTYPE_F16;
+    like.rank = 1;
+    like.shape[0] = n;
+    assert_ok(paro_tensor_set_put(&err, set, &like, values));
+}
+
+/* The demo model with biases: of merged linears, of one among three, of the head; or with the
+ * embedding as its head. */
+static paro_model *open_changed(bool is_tied, paro_tensor_set **under)
+{
+    static const char *const biased[] = {
+        "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.k_proj",
+        "model.layers.0.self_attn.v_proj", "model.layers.0.self_attn.o_proj",
+        "model.layers.1.self_attn.k_proj", "model.layers.1.mlp.up_proj",
+        "model.layers.1.mlp.down_proj"};
+    paro_error err;
+    paro_rng rng;
+    paro_tensor_set *set = NULL;
+    paro_model *model = NULL;
+    paro_rng_seed(&rng, 5);
+    assert_ok(paro_tensor_set_open(&err, demo, under));
+    assert_ok(paro_tensor_set_new(&err, *under, &set));
+    for (size_t i = 0; !is_tied && i < paro_model_n_linears(cpu); i++)
+        for (size_t k = 0; k < sizeof biased / sizeof biased[0]; k++)
+            if (strcmp(paro_model_linear(cpu, i)->name, biased[k]) == 0)
+                put_bias(set, biased[k], paro_model_linear(cpu, i)->n_out, &rng);
+    if (!is_tied)
+        put_bias(set, "lm_head", VOCAB, &rng);
+    paro_config config = cpu->config;
+    config.tied_embeddings = is_tied;
+    assert_ok(paro_model_new(&err, demo, &config, set, NULL, &model));
+    return model;
+}
+
+static void test_biases_and_tied(void **state)
+{
+    (void)state;
+    for (int is_tied = 0; is_tied < 2; is_tied++) {
+        paro_tensor_set *under[2] = {NULL};
+        paro_model *a = open_changed(is_tied, &under[0]), *b = open_changed(is_tied, &under[1]);
+        emulate(b, NULL);
+        compare(a, b, is_tied ? "tied" : "biases");
+        paro_model_free(a);
+        paro_model_free(b);
+        paro_tensor_set_free(under[0]);
+        paro_tensor_set_free(under[1]);
     }
 }
 
@@ -319,14 +382,67 @@ static void test_independent(void **state)
     paro_session_free(b);
 }
 
+/* One of two threads; cmocka's assertions are for the test's own. */
+typedef struct reader {
+    int32_t first;
+    paro_status status;
+    paro_error err;
+    float logits[2][VOCAB]; /* after several tokens, and after one more */
+} reader;
+
+static void *read_on_thread(void *context)
+{
+    reader *r = context;
+    paro_session *session = NULL;
+    r->status = paro_session_new(&r->err, gpu, NULL, &session);
+    for (int i = 0; i < 3 && r->status == PARO_STATUS_OK; i++) {
+        paro_session_truncate(session, 0);
+        r->status = paro_session_append(&r->err, session, tokens + r->first, 5, r->logits[0]);
+        if (r->status == PARO_STATUS_OK)
+            r->status = paro_session_append(&r->err, session, tokens, 1, r->logits[1]);
+    }
+    paro_session_free(session);
+    return NULL;
+}
+
+/* The same at the same time on two threads. */
+static void test_threads(void **state)
+{
+    (void)state;
+    static reader alone[2], beside[2];
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) {
+        alone[i].first = beside[i].first = 3 * i;
+        read_on_thread(&alone[i]);
+        assert_int_equal(alone[i].status, PARO_STATUS_OK);
+    }
+    assert_memory_not_equal(alone[0].logits, alone[1].logits, sizeof alone[0].logits);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, read_on_thread, &beside[i]), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        if (beside[i].status != PARO_STATUS_OK)
+            fail_msg("%s", beside[i].err.message);
+        assert_memory_equal(beside[i].logits, alone[i].logits, sizeof alone[i].logits);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_demo),     cmocka_unit_test(test_quantised),
-        cmocka_unit_test(test_rotated),  cmocka_unit_test(test_bf16_turing),
-        cmocka_unit_test(test_truncate), cmocka_unit_test(test_all_rows),
-        cmocka_unit_test(test_best),     cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_independent),
+        cmocka_unit_test(test_demo),
+        cmocka_unit_test(test_quantised),
+        cmocka_unit_test(test_rotated),
+        cmocka_unit_test(test_bf16_turing),
+        cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_all_rows),
+        cmocka_unit_test(test_best),
+        cmocka_unit_test(test_growth),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_independent),
+        cmocka_unit_test(test_biases_and_tied),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, open_both, close_both);
 }

@@ -190,6 +190,47 @@ static void test_shared(void **state)
     test_dir_remove(dir);
 }
 
+/* Two problems with one source, the first of which fails after its code was loaded: neither is
+ * answered, and what is asked for later does not stand on code that has gone. */
+static void test_shared_fails(void **state)
+{
+    (void)state;
+    paro_error err;
+    static fake_gpu k;
+    fake_gpu_init(&k, PARO_GPU_KIND_EMULATED, 90);
+    paro_kernels *kernels = new_kernels(&k.gpu, NULL);
+    paro_kernel_request requests[] = {{.problem = problem_of(swiglu)},
+                                      {.problem = problem_of("swiglu:n=64,m=8,dtype=f16")}};
+    k.fail_at = 2; /* 1: the module; 2: its function */
+    k.failure = PARO_STATUS_OUT_OF_MEMORY;
+    assert_fails(paro_kernels_load(&err, kernels, requests, 2), PARO_STATUS_OUT_OF_MEMORY,
+                 "on demand");
+    assert_int_equal(k.n_images, 1);
+    assert_int_equal(k.n_unloaded, 1);
+    assert_ok(paro_kernels_load(&err, kernels, &requests[1], 1));
+    assert_int_equal(k.n_images, 2);
+    assert_int_equal(k.n_unloaded, 1);
+    paro_kernels_free(kernels);
+    assert_int_equal(k.n_unloaded, 2);
+}
+
+/* A request for any layout beside one for a layout that there is not: not answered by the first. */
+static void test_layouts(void **state)
+{
+    (void)state;
+    paro_error err;
+    static fake_gpu k;
+    fake_gpu_init(&k, PARO_GPU_KIND_EMULATED, 90);
+    paro_kernels *kernels = new_kernels(&k.gpu, NULL);
+    const paro_problem problem = problem_of("linear_w4:n=64,k=128,m=1,group=64,krot=0,dtype=f16");
+    paro_kernel_request requests[] = {{.problem = problem},
+                                      {.problem = problem, .layout = "strange"}};
+    assert_fails(paro_kernels_load(&err, kernels, requests, 2), PARO_STATUS_UNSUPPORTED,
+                 "no kernel of layout strange");
+    assert_null(requests[1].kernel);
+    paro_kernels_free(kernels);
+}
+
 /* ---- the cache, without a compiler -------------------------------------------------------------
  */
 
@@ -218,6 +259,31 @@ static void test_nothing(void **state)
 }
 
 /* A winner's config and code; beside it, a default's code is there for another problem only. */
+/* A file that is no cache does not take the other one with it. */
+static void test_one_bad_file(void **state)
+{
+    (void)state;
+    paro_error err;
+    char *dir = test_dir_new(), *good = test_path(dir, "good.db"), *bad = test_path(dir, "bad.db");
+    fill_cache(good, swiglu, NULL, "sm_90", "sm_90", "cubin of swiglu", false, NULL);
+    test_file_write(dir, "bad.db", "no database, whatever its name says", 35);
+    for (int i = 0; i < 3; i++) { /* a bad user's file, a bad system's, a folder */
+        static fake_gpu k;
+        fake_gpu_init(&k, PARO_GPU_KIND_CUDA, 90);
+        const char *files[2] = {i == 0 ? bad : i == 1 ? good : dir, i == 1 ? bad : good};
+        paro_kernels *kernels = new_kernels(
+            &k.gpu, &(paro_kernels_options){
+                        .cache_path = files[0], .system_cache_path = files[1], .no_nvrtc = true});
+        paro_kernel_request request = {.problem = problem_of(swiglu)};
+        assert_ok(paro_kernels_load(&err, kernels, &request, 1));
+        assert_int_equal(k.n_images, 1);
+        paro_kernels_free(kernels);
+    }
+    free(good);
+    free(bad);
+    test_dir_remove(dir);
+}
+
 static void test_winner(void **state)
 {
     (void)state;
@@ -374,10 +440,12 @@ static void test_unsupported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_launch),   cmocka_unit_test(test_shared),
-        cmocka_unit_test(test_nothing),  cmocka_unit_test(test_winner),
-        cmocka_unit_test(test_targets),  cmocka_unit_test(test_wrong_kernel),
-        cmocka_unit_test(test_compiled), cmocka_unit_test(test_unsupported),
+        cmocka_unit_test(test_launch),       cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_shared_fails), cmocka_unit_test(test_layouts),
+        cmocka_unit_test(test_one_bad_file), cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_winner),       cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_wrong_kernel), cmocka_unit_test(test_compiled),
+        cmocka_unit_test(test_unsupported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
