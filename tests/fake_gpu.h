@@ -6,6 +6,8 @@
 #ifndef PARO_TESTS_FAKE_GPU_H
 #define PARO_TESTS_FAKE_GPU_H
 
+#include <stdatomic.h>
+
 #include "families/arch.h"
 #include "gpu/backend.h"
 #include "tests/support.h"
@@ -15,12 +17,12 @@ enum { FAKE_IMAGES = 256 };
 typedef struct fake_gpu {
     paro_gpu gpu;
     paro_gpu_backend backend;
-    char images[FAKE_IMAGES][64]; /* the beginnings of what was loaded */
-    size_t n_images, n_unloaded;
-    size_t n_params;    /* what a function says it has; 0: it does not say */
-    size_t n_allocated; /* live */
-    size_t n_calls;     /* that can fail: allocations, copies, launches, modules, streams, graphs */
-    size_t fail_at;     /* the call, from 1, that fails; 0: none */
+    char images[FAKE_IMAGES][64];       /* the beginnings of what was loaded */
+    atomic_size_t n_images, n_unloaded; /* atomic: devices are used by many threads */
+    size_t n_params;                    /* what a function says it has; 0: it does not say */
+    atomic_size_t n_allocated;          /* live */
+    atomic_size_t n_calls; /* that can fail: allocations, copies, launches, modules, streams, … */
+    size_t fail_at;        /* the call, from 1, that fails; 0: none */
     paro_status failure;
     bool is_freed;
 } fake_gpu;
@@ -146,8 +148,9 @@ static inline paro_status fake_load(paro_error *err, paro_gpu *gpu, const paro_g
     paro_status status = fake_call(err, gpu);
     if (status != PARO_STATUS_OK)
         return status;
-    assert_true(fake->n_images < FAKE_IMAGES);
-    snprintf(fake->images[fake->n_images++], sizeof fake->images[0], "%.*s", (int)image->n_bytes,
+    const size_t at = fake->n_images++;
+    assert_true(at < FAKE_IMAGES);
+    snprintf(fake->images[at], sizeof fake->images[0], "%.*s", (int)image->n_bytes,
              (const char *)image->data);
     *out = fake_object(gpu);
     return status;
