@@ -148,7 +148,7 @@ static const char *mma_constraint(const paro_problem *problem, const paro_linear
         return "too few or too many bytes on their way";
     if (g->tile_m >= 32 && g->stages > 2)
         return "tensor cores are the limit";
-    if (g->tile_m * g->tiles > 64 && g->stages > 1)
+    if (g->tile_m * g->tiles > 64 && (g->stages > 1 || g->group < g->unit_k))
         return "more registers than there are";
     if (g->fused) {
         uint32_t groups = g->slice_units * g->unit_k / g->group;

@@ -30,9 +30,6 @@ constexpr u32 SHARED_BYTES = 33792; // hole: shared_bytes
 
 constexpr u32 N_WARPS = WARPS_N * WARPS_K;
 constexpr u32 N_THREADS = N_WARPS * 32;
-// Blocks of a multiprocessor that registers must allow; 0: as ptxas likes, which with many sums is to
-// spill a few for the sake of one more block.
-constexpr u32 MIN_BLOCKS = TILE_M <= 8 ? 0 : 1;
 constexpr u32 N_UNITS = linear_ceil_div(K, UNIT_K);
 constexpr u32 N_CHUNKS = linear_ceil_div(SLICE_UNITS, CHUNK_UNITS);
 constexpr u32 CHUNK_K = CHUNK_UNITS * UNIT_K;
@@ -235,7 +232,7 @@ __device__ __forceinline__ void multiply(const T *__restrict__ x, const T *__res
         multiply_fma<T>(x, weight, bias, y, m);
 }
 
-extern "C" __global__ void __launch_bounds__(N_THREADS, MIN_BLOCKS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
     linear_16(const scalar *__restrict__ x, const scalar *__restrict__ weight,
               const scalar *__restrict__ bias, output *__restrict__ y, float *__restrict__ partial,
               u32 m)

@@ -38,9 +38,6 @@ constexpr u32 SHARED_BYTES = 66560; // hole: shared_bytes
 
 constexpr u32 N_WARPS = WARPS_N * WARPS_K;
 constexpr u32 N_THREADS = N_WARPS * 32;
-// Blocks of a multiprocessor that registers must allow; 0: as ptxas likes, which with many sums is to
-// spill a few for the sake of one more block.
-constexpr u32 MIN_BLOCKS = TILE_M <= 8 ? 0 : 1;
 constexpr u32 N_UNITS = linear_ceil_div(K, UNIT_K);
 constexpr u32 N_CHUNKS = linear_ceil_div(SLICE_UNITS, CHUNK_UNITS);
 constexpr u32 CHUNK_K = CHUNK_UNITS * UNIT_K;
@@ -467,7 +464,7 @@ multiply(const scalar *__restrict__ x, const u32 *__restrict__ codes, const Z *_
         multiply_fma<Z>(x, codes, zeros, scales, bias, rotated, y, partial, m);
 }
 
-extern "C" __global__ void __launch_bounds__(N_THREADS, MIN_BLOCKS)
+extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
     linear_w4(const scalar *__restrict__ x, const u32 *__restrict__ codes,
               const zero_word *__restrict__ zeros, const f16 *__restrict__ scales,
               const scalar *__restrict__ bias, const u8 *__restrict__ pairs,
