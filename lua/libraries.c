@@ -216,6 +216,8 @@ void paro_sandbox_open_libraries(lua_State *state, bool allow_io)
     lua_setglobal(state, "pcall");
     lua_pushcfunction(state, sandbox_load);
     lua_setglobal(state, "load");
+    lua_pushcfunction(state, paro_sandbox_problem);
+    lua_setglobal(state, "problem");
 
     lua_getglobal(state, LUA_TABLIBNAME);
     wrap_member(state, "insert", charged_table_call, false);

@@ -70,4 +70,7 @@ void paro_sandbox_open_libraries(lua_State *state, bool allow_io);
  * of the stack. */
 void paro_sandbox_open_patterns(lua_State *state);
 
+/* problem.c: the function `problem` of recipes. */
+int paro_sandbox_problem(lua_State *state);
+
 #endif
