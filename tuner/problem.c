@@ -22,6 +22,7 @@ struct paro_tune_work {
     char text[PARO_PROBLEM_TEXT_BYTES];
     char template_hash[PARO_SHA256_HEX_BYTES];
     char winner[PARO_KERNEL_CONFIG_TEXT_BYTES];
+    char clock[PARO_CLOCK_NAME_BYTES];
     char reason[PARO_ERROR_MESSAGE_BYTES];
     paro_search search;
     paro_compile_job **jobs;    /* by candidate; NULL: pruned */
@@ -291,11 +292,32 @@ static paro_status put_winner(paro_error *err, paro_tune_work *w, size_t i, uint
     return paro_store_put_winner(err, &w->session->store, &winner);
 }
 
-/* The winner of every layout and its kernel, in one transaction. */
-static paro_status store_winners(paro_error *err, paro_tune_work *w, uint32_t n_candidates)
+/* What was never run, with why: after this every candidate has a row. */
+static paro_status put_pruned(paro_error *err, paro_tune_work *w)
+{
+    paro_status status = PARO_STATUS_OK;
+    for (size_t i = 0; i < w->search.n && status == PARO_STATUS_OK; i++) {
+        const paro_candidate *c = &w->search.candidates[i];
+        char config[PARO_KERNEL_CONFIG_TEXT_BYTES];
+        paro_measurement m;
+        if (c->found.state != PARO_CANDIDATE_PRUNED)
+            continue;
+        memset(&m, 0, sizeof m);
+        m.state = PARO_CANDIDATE_PRUNED;
+        snprintf(m.reason, sizeof m.reason, "estimated at %.3g us", c->estimate_us);
+        config_text(w, i, config);
+        status = paro_store_timing(err, &w->session->store, w->text, config, w->template_hash, &m);
+    }
+    return status;
+}
+
+/* The winner of every layout and its kernel, and the pruned, in one transaction. *best is the
+ * fastest of the winners (SIZE_MAX: there is none), as paro_cache_get_winner has it. */
+static paro_status store_winners(paro_error *err, paro_tune_work *w, uint32_t n_candidates,
+                                 size_t *best, uint32_t *n_ties)
 {
     paro_cache *cache = w->session->store.cache;
-    size_t winners[MOST_LAYOUTS], n = 0;
+    size_t winners[MOST_LAYOUTS], n = 0, fastest = 0;
     uint32_t ties[MOST_LAYOUTS];
     paro_status status = PARO_STATUS_OK;
     for (size_t i = 0; i < w->search.n && n < MOST_LAYOUTS; i++) {
@@ -313,18 +335,26 @@ static paro_status store_winners(paro_error *err, paro_tune_work *w, uint32_t n_
     store_pending(w);
     if (w->store_status != PARO_STATUS_OK)
         return paro_fail(err, w->store_status, "%s", w->store_error.message);
-    if (n == 0)
-        return PARO_STATUS_OK;
     status = paro_cache_begin(err, cache);
     if (status != PARO_STATUS_OK)
         return status;
     for (size_t i = 0; i < n && status == PARO_STATUS_OK; i++)
         status = put_winner(err, w, winners[i], ties[i], n_candidates);
     if (status == PARO_STATUS_OK)
+        status = put_pruned(err, w);
+    if (status == PARO_STATUS_OK)
         status = paro_cache_commit(err, cache);
-    if (status != PARO_STATUS_OK)
+    if (status != PARO_STATUS_OK) {
         paro_cache_rollback(cache);
-    return status;
+        return status;
+    }
+    for (size_t i = 1; i < n; i++)
+        if (w->search.candidates[winners[i]].found.median_us <
+            w->search.candidates[winners[fastest]].found.median_us)
+            fastest = i;
+    *best = n > 0 ? winners[fastest] : SIZE_MAX;
+    *n_ties = n > 0 ? ties[fastest] : 0;
+    return PARO_STATUS_OK;
 }
 
 static void count(const paro_search *s, paro_tune_row *row)
@@ -358,10 +388,9 @@ paro_status paro_tune_work_run(paro_error *err, paro_tune_work *w, paro_tune_row
     paro_tune_row found = {.problem = w->text, .layout = "", .clock = info->clock};
     paro_status status = w->session->strategy->run(err, &w->search);
     if (status == PARO_STATUS_OK)
-        status = store_winners(err, w, (uint32_t)w->search.n);
+        status = store_winners(err, w, (uint32_t)w->search.n, &winner, &n_ties);
     if (status != PARO_STATUS_OK)
         return status;
-    winner = paro_choose_winner(&w->search, NULL, &n_ties);
     count(&w->search, &found);
     found.seconds = paro_clock_seconds() - start;
     if (winner == SIZE_MAX) {
@@ -375,7 +404,9 @@ paro_status paro_tune_work_run(paro_error *err, paro_tune_work *w, paro_tune_row
     paro_cost cost = {0};
     w->problem.family->cost(&w->problem, &cost);
     config_text(w, winner, w->winner);
+    snprintf(w->clock, sizeof w->clock, "%s", m->clock);
     found.config = w->winner;
+    found.clock = w->clock;
     found.layout = w->search.candidates[winner].layout;
     found.median_us = m->median_us;
     found.spread_us = m->spread_us;

@@ -143,6 +143,7 @@ static bool recall_row(void *context, const paro_cache_timing *row)
     paro_candidate_state state = state_of(row->state);
     if (row->measured_at < r->oldest || strcmp(row->template_hash, r->template_hash) != 0 ||
         state == PARO_CANDIDATE_NEW || state == PARO_CANDIDATE_PRUNED ||
+        state == PARO_CANDIDATE_REFUSED || /* cheap to see again, and its cause may be gone */
         (state == PARO_CANDIDATE_TIMED && strcmp(row->clock, r->clock) != 0) ||
         paro_kernel_config_parse(NULL, r->family, row->config, &config) != PARO_STATUS_OK)
         return true;

@@ -136,16 +136,20 @@ static void session_close(paro_tune_session *s)
 /* ---- problems ---------------------------------------------------------------------------------
  */
 
-/* A row from the cache, where the problem was tuned already with today's template. */
+/* A row from the cache, where the problem was tuned already with today's template and the winner's
+ * code is still there. */
 static bool recall(paro_tune_session *s, const char *text, const paro_family *family,
                    paro_arena *arena, paro_tune_row *row)
 {
     char hash[PARO_SHA256_HEX_BYTES];
     paro_cache_winner winner;
+    paro_cache_kernel kernel;
     if (s->options->again || paro_template_hash(NULL, family, hash) != PARO_STATUS_OK ||
         paro_cache_get_winner(NULL, s->store.cache, text, s->device_class, hash, NULL, arena,
                               &winner) != PARO_STATUS_OK ||
-        winner.n_samples == 0)
+        winner.n_samples == 0 ||
+        (s->nvrtc != NULL && paro_cache_get_kernel(NULL, s->store.cache, winner.kernel, arena,
+                                                   &kernel) != PARO_STATUS_OK))
         return false;
     *row = (paro_tune_row){
         .problem = text,
