@@ -52,3 +52,27 @@ void paro_device_typical(const paro_arch *arch, paro_device_info *out)
     out->max_shared_bytes = arch->max_shared_bytes;
     out->bandwidth_gbs = row->bandwidth_gbs;
 }
+
+paro_status paro_device_arch(paro_error *err, const paro_device_info *info, paro_arch *out,
+                             bool *wants_ptx)
+{
+    bool exact = false;
+    const paro_arch *arch = paro_arch_for_capability(info->capability, &exact);
+    const bool is_newer = arch == NULL;
+    if (is_newer)
+        arch = paro_arch_newest_below(info->capability);
+    if (arch == NULL)
+        return paro_fail(err, PARO_STATUS_UNSUPPORTED,
+                         "%s: kernels are made for devices of compute capability %u.%u and newer, "
+                         "this one has %u.%u",
+                         info->name, paro_arch_get(0)->capability / 10,
+                         paro_arch_get(0)->capability % 10, info->capability / 10,
+                         info->capability % 10);
+    *out = *arch;
+    if (!exact) {
+        out->own_name = NULL;
+        out->features &= ~(uint32_t)PARO_ARCH_WGMMA;
+    }
+    *wants_ptx = is_newer;
+    return PARO_STATUS_OK;
+}

@@ -6,8 +6,11 @@
 #ifndef PARO_FAMILIES_DEVICE_H
 #define PARO_FAMILIES_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/error.h"
 
 enum { PARO_DEVICE_NAME_BYTES = 128, PARO_DEVICE_CLASS_BYTES = 96 };
 
@@ -31,5 +34,11 @@ void paro_device_class(const paro_device_info *info, char out[PARO_DEVICE_CLASS_
  * typical card's figures. */
 struct paro_arch;
 void paro_device_typical(const struct paro_arch *arch, paro_device_info *out);
+
+/* The arch that kernels for the device are made for: of a row that is not quite the device's, what
+ * only that arch itself has is left out. *wants_ptx: no cubin of it runs there. UNSUPPORTED where
+ * the device is older than every row. */
+paro_status paro_device_arch(paro_error *err, const paro_device_info *info, struct paro_arch *out,
+                             bool *wants_ptx);
 
 #endif

@@ -10,34 +10,8 @@
 
 #include "base/log.h"
 
-/* ---- the device's arch, the cache --------------------------------------------------------------
+/* ---- the cache --------------------------------------------------------------
  */
-
-/* Which row of the table of archs stands for the device. */
-static paro_status find_arch(paro_error *err, paro_kernel_world *world)
-{
-    const paro_device_info *info = paro_gpu_info(world->gpu);
-    bool exact = true;
-    const paro_arch *arch = paro_arch_for_capability(info->capability, &exact);
-    if (arch == NULL) {
-        arch = paro_arch_newest_below(info->capability);
-        world->needs_ptx = true;
-        exact = false;
-    }
-    if (arch == NULL)
-        return paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                         "%s: kernels are made for devices of compute capability %u.%u and newer, "
-                         "this one has %u.%u",
-                         info->name, paro_arch_get(0)->capability / 10,
-                         paro_arch_get(0)->capability % 10, info->capability / 10,
-                         info->capability % 10);
-    world->arch = *arch;
-    if (!exact) { /* what only the arch itself has does not run here */
-        world->arch.own_name = NULL;
-        world->arch.features &= ~(uint32_t)PARO_ARCH_WGMMA;
-    }
-    return PARO_STATUS_OK;
-}
 
 /* The cache: as asked, else read-only, else that one of its two files which can be opened, else
  * none. */
@@ -82,7 +56,8 @@ paro_status paro_kernel_world_init(paro_error *err, paro_gpu *gpu,
                                .is_emulated = paro_gpu_get_kind(gpu) == PARO_GPU_KIND_EMULATED};
     if (options != NULL)
         out->options = *options;
-    paro_status status = find_arch(err, out);
+    paro_status status =
+        paro_device_arch(err, paro_gpu_info(out->gpu), &out->arch, &out->needs_ptx);
     if (status == PARO_STATUS_OK)
         open_cache(out);
     return status;

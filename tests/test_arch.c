@@ -104,13 +104,35 @@ static void test_typical(void **state)
     }
 }
 
+static void test_device_arch(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_arch arch;
+    bool wants_ptx = true;
+    paro_device_info info = {.name = "some", .capability = 90};
+    assert_ok(paro_device_arch(&err, &info, &arch, &wants_ptx));
+    assert_string_equal(arch.own_name, "sm_90a");
+    assert_true((arch.features & PARO_ARCH_WGMMA) != 0 && !wants_ptx);
+    info.capability = 95; /* a later minor version: without what is sm_90a's alone */
+    assert_ok(paro_device_arch(&err, &info, &arch, &wants_ptx));
+    assert_string_equal(arch.name, "sm_90");
+    assert_true(arch.own_name == NULL && (arch.features & PARO_ARCH_WGMMA) == 0 && !wants_ptx);
+    info.capability = 130;
+    assert_ok(paro_device_arch(&err, &info, &arch, &wants_ptx));
+    assert_string_equal(arch.virtual_name, "compute_121");
+    assert_true(arch.own_name == NULL && wants_ptx);
+    info.capability = 70;
+    assert_fails(paro_device_arch(&err, &info, &arch, &wants_ptx), PARO_STATUS_UNSUPPORTED,
+                 "7.5 and newer, this one has 7.0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_for_capability),
-        cmocka_unit_test(test_device_class),
-        cmocka_unit_test(test_typical),
+        cmocka_unit_test(test_table),        cmocka_unit_test(test_for_capability),
+        cmocka_unit_test(test_device_class), cmocka_unit_test(test_typical),
+        cmocka_unit_test(test_device_arch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

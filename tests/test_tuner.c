@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <sqlite3.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -17,6 +18,8 @@
 #include "cache/cache.h"
 #include "codegen/codegen.h"
 #include "tests/support.h"
+
+#include "tests/nvrtc_fixture.h"
 #include "tests/worker_support.h"
 #include "tuner/session.h"
 
@@ -118,6 +121,12 @@ static bool count_timing(void *context, const paro_cache_timing *row)
     return true;
 }
 
+static bool count_pruned(void *context, const paro_cache_timing *row)
+{
+    *(size_t *)context += strcmp(row->state, "pruned") == 0 && row->reason[0] != '\0';
+    return true;
+}
+
 static size_t n_timings(paro_cache *cache)
 {
     paro_error err;
@@ -186,6 +195,26 @@ static void test_winners_and_timings_are_stored(void **state)
     assert_ok(tune(&err, &s, &summary));
     assert_int_equal(summary.n_tuned, 2);
     assert_true(n_measured(&s) > n);
+    end(&s);
+}
+
+/* Also what was never run is a row with a reason; and it is not recalled as if it had been. */
+static void test_every_candidate_is_a_row(void **state)
+{
+    (void)state;
+    paro_error err;
+    setup s;
+    paro_tune_summary summary;
+    size_t n_pruned = 0;
+    begin(&s);
+    paro_problems_free(s.problems);
+    assert_ok(paro_problems_new(&err, &s.problems));
+    assert_ok(paro_problems_add(&err, s.problems,
+                                "linear_w4:n=1024,k=4096,m=1,group=128,krot=8,dtype=f16"));
+    assert_ok(tune(&err, &s, &summary));
+    assert_true(s.rows.last.n_pruned > 0);
+    assert_ok(paro_cache_each_timing(&err, s.cache, NULL, NULL, count_pruned, &n_pruned));
+    assert_int_equal(n_pruned, s.rows.last.n_pruned);
     end(&s);
 }
 
@@ -411,6 +440,58 @@ static void test_emulated(void **state)
     end(&s);
 }
 
+/* ---- a device newer than every arch -----------------------------------------------------------
+ */
+
+typedef struct code {
+    size_t n, n_right;
+} code;
+
+static bool check_ptx(void *context, const paro_cache_kernel *kernel)
+{
+    code *c = context;
+    const char *text = kernel->binary;
+    c->n++;
+    c->n_right += kernel->is_ptx && strcmp(kernel->arch, "compute_121") == 0 &&
+                  kernel->n_bytes > 0 && text[kernel->n_bytes - 1] == '\0' &&
+                  strstr(text, ".target sm_121") != NULL;
+    return true;
+}
+
+/* It is given PTX, the probe too. A winner whose code is gone is tuned again. */
+static void test_a_newer_device(void **state)
+{
+    (void)state;
+    paro_error err;
+    setup s;
+    paro_tune_summary summary;
+    code found = {0};
+    paro_nvrtc_free(test_nvrtc("test_tuner"));
+    begin(&s);
+    s.arguments[2] = "capability";
+    s.arguments[3] = "130";
+    s.options.device = 0;
+    s.options.nvrtc_library = getenv("PARO_NVRTC");
+    paro_problems_free(s.problems);
+    assert_ok(paro_problems_new(&err, &s.problems));
+    assert_ok(paro_problems_add(&err, s.problems, swiglu_problem));
+    assert_ok(tune(&err, &s, &summary));
+    assert_int_equal(summary.n_tuned, 1);
+    assert_non_null(strstr(summary.device_class, "cc130-"));
+    assert_ok(paro_cache_each_kernel(&err, s.cache, NULL, check_ptx, &found));
+    assert_true(found.n >= 1);
+    assert_int_equal(found.n_right, found.n);
+    assert_ok(tune(&err, &s, &summary));
+    assert_int_equal(summary.n_from_cache, 1);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(s.path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "DELETE FROM kernels", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_ok(tune(&err, &s, &summary));
+    assert_int_equal(summary.n_tuned, 1);
+    end(&s);
+}
+
 int main(int argc, char **argv)
 {
     if (test_worker_main(argc, argv))
@@ -419,6 +500,7 @@ int main(int argc, char **argv)
         return paro_tune_worker(NULL, 0, 1) == PARO_STATUS_OK ? 0 : 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_winners_and_timings_are_stored),
+        cmocka_unit_test(test_every_candidate_is_a_row),
         cmocka_unit_test(test_two_runs_have_the_same_winners),
         cmocka_unit_test(test_faults_cost_their_rows),
         cmocka_unit_test(test_a_problem_none_of_whose_configs_run),
@@ -428,6 +510,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_budget_leaves_the_rest),
         cmocka_unit_test(test_a_killed_tuner_leaves_a_sound_cache),
         cmocka_unit_test(test_emulated),
+        cmocka_unit_test(test_a_newer_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

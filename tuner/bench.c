@@ -28,7 +28,8 @@ typedef struct bench {
     paro_pool *pool;
     paro_nvrtc *nvrtc; /* NULL: none here */
     paro_error no_nvrtc;
-    const paro_arch *arch;
+    paro_arch arch;
+    bool wants_ptx;
     paro_cublaslt *library; /* NULL: not asked for, or none here */
 } bench;
 
@@ -44,8 +45,9 @@ static paro_status compile(paro_error *err, const bench *b, const paro_variant *
                          b->no_nvrtc.message);
     paro_status status = paro_render(err, variant, &source);
     if (status == PARO_STATUS_OK)
-        status = paro_nvrtc_compile(err, b->nvrtc, source.data,
-                                    paro_target_of(source.data, variant->arch), out);
+        status = paro_nvrtc_compile(
+            err, b->nvrtc, source.data,
+            b->wants_ptx ? b->arch.virtual_name : paro_target_of(source.data, variant->arch), out);
     paro_buffer_free(&source);
     return status;
 }
@@ -58,11 +60,11 @@ static paro_status find_kernel(paro_error *err, const bench *b, const paro_probl
     paro_cache_kernel cached = {0};
     paro_status status = paro_template_hash(err, problem->family, hash);
     if (status == PARO_STATUS_OK && b->cache != NULL) {
-        status = paro_cache_lookup(err, b->cache, problem, b->arch, paro_gpu_info(b->gpu), hash,
+        status = paro_cache_lookup(err, b->cache, problem, &b->arch, paro_gpu_info(b->gpu), hash,
                                    NULL, arena, lookup);
     } else if (status == PARO_STATUS_OK) {
         lookup->grade = PARO_GRADE_DEFAULT;
-        problem->family->default_config(problem, b->arch, &lookup->config);
+        problem->family->default_config(problem, &b->arch, &lookup->config);
     }
     if (status != PARO_STATUS_OK)
         return status;
@@ -76,7 +78,7 @@ static paro_status find_kernel(paro_error *err, const bench *b, const paro_probl
         binary->is_ptx = cached.is_ptx;
         return PARO_STATUS_OK;
     }
-    const paro_variant variant = {problem, &lookup->config, b->arch};
+    const paro_variant variant = {problem, &lookup->config, &b->arch};
     return compile(err, b, &variant, binary);
 }
 
@@ -165,9 +167,9 @@ static paro_status time_read(paro_error *err, const bench *b, double bytes, doub
         paro_binary binary = {0};
         paro_trial *trial = NULL;
         double us = 0, spread = 0;
-        problem.family->default_config(&problem, b->arch, &config);
+        problem.family->default_config(&problem, &b->arch, &config);
         config.values[0] = blocks->values[i];
-        const paro_variant variant = {&problem, &config, b->arch};
+        const paro_variant variant = {&problem, &config, &b->arch};
         status = compile(err, b, &variant, &binary);
         if (status == PARO_STATUS_OK)
             status = paro_trial_new(err, b->gpu, &problem, 0, &config, 1, b->pool, &trial);
@@ -238,17 +240,12 @@ static paro_status measure(paro_error *err, const bench *b, const paro_problem *
 
 static paro_status open_device(paro_error *err, bench *b)
 {
-    bool exact = false;
     paro_status status = paro_gpu_open_cuda(err, b->options->device, &b->gpu);
     if (status != PARO_STATUS_OK)
         return status;
-    const paro_device_info *info = paro_gpu_info(b->gpu);
-    b->arch = paro_arch_for_capability(info->capability, &exact);
-    if (b->arch == NULL)
-        return paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                         "%s: expected compute capability 7.5 to 12.1, found %u.%u", info->name,
-                         info->capability / 10, info->capability % 10);
-    status = paro_gpu_stream_new(err, b->gpu, &b->stream);
+    status = paro_device_arch(err, paro_gpu_info(b->gpu), &b->arch, &b->wants_ptx);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_stream_new(err, b->gpu, &b->stream);
     if (status == PARO_STATUS_OK)
         status = paro_gpu_event_new(err, b->gpu, &b->from);
     if (status == PARO_STATUS_OK)

@@ -11,30 +11,25 @@
 #include "gpu/gpu.h"
 
 static paro_status describe_device(paro_error *err, const char *arch_name, int ordinal,
-                                   const paro_arch **arch, paro_device_info *device)
+                                   paro_arch *arch, paro_device_info *device)
 {
     if (arch_name != NULL) {
-        *arch = paro_arch_find(arch_name);
-        if (*arch == NULL)
+        const paro_arch *found = paro_arch_find(arch_name);
+        if (found == NULL)
             return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                              "arch: expected one of sm_75 … sm_121, found '%s'", arch_name);
-        paro_device_typical(*arch, device);
+        *arch = *found;
+        paro_device_typical(arch, device);
         return PARO_STATUS_OK;
     }
     paro_gpu *gpu = NULL;
+    bool wants_ptx;
     paro_status status = paro_gpu_open_cuda(err, ordinal, &gpu);
     if (status != PARO_STATUS_OK)
         return paro_fail_in(err, status, "explain without --arch needs a GPU");
     *device = *paro_gpu_info(gpu);
     paro_gpu_free(gpu);
-    bool exact = false;
-    *arch = paro_arch_for_capability(device->capability, &exact);
-    if (*arch == NULL)
-        *arch = paro_arch_newest_below(device->capability);
-    return *arch != NULL ? PARO_STATUS_OK
-                         : paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                                     "%s: compute capability %u.%u is older than 7.5", device->name,
-                                     device->capability / 10, device->capability % 10);
+    return paro_device_arch(err, device, arch, &wants_ptx);
 }
 
 paro_status paro_cache_explain(paro_error *err, paro_cache *cache, const char *problem,
@@ -43,7 +38,7 @@ paro_status paro_cache_explain(paro_error *err, paro_cache *cache, const char *p
     paro_arena arena = {0};
     paro_problem parsed;
     paro_device_info info;
-    const paro_arch *row = NULL;
+    paro_arch row;
     char hash[PARO_SHA256_HEX_BYTES];
     paro_lookup lookup = {0};
     paro_status status = paro_problem_parse(err, problem, &parsed);
@@ -52,7 +47,7 @@ paro_status paro_cache_explain(paro_error *err, paro_cache *cache, const char *p
     if (status == PARO_STATUS_OK)
         status = paro_template_hash(err, parsed.family, hash);
     if (status == PARO_STATUS_OK)
-        status = paro_cache_lookup(err, cache, &parsed, row, &info, hash, NULL, &arena, &lookup);
+        status = paro_cache_lookup(err, cache, &parsed, &row, &info, hash, NULL, &arena, &lookup);
     if (status == PARO_STATUS_OK) {
         paro_cache_explanation e = {
             .grade = lookup.grade, .has_kernel = lookup.has_kernel, .median_us = lookup.median_us};

@@ -26,31 +26,6 @@ const char *paro_tune_strategy(size_t n, const char **summary)
 /* ---- the session ------------------------------------------------------------------------------
  */
 
-/* Which row of the table of archs stands for the device. */
-static paro_status find_arch(paro_error *err, paro_tune_session *s, const paro_device_info *info)
-{
-    bool exact = true;
-    const paro_arch *arch = paro_arch_for_capability(info->capability, &exact);
-    if (arch == NULL) {
-        arch = paro_arch_newest_below(info->capability);
-        s->wants_ptx = true;
-        exact = false;
-    }
-    if (arch == NULL)
-        return paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                         "%s: kernels are made for compute capability %u.%u and newer, this is "
-                         "%u.%u",
-                         info->name, paro_arch_get(0)->capability / 10,
-                         paro_arch_get(0)->capability % 10, info->capability / 10,
-                         info->capability % 10);
-    s->arch = *arch;
-    if (!exact) { /* what only the arch itself has does not run here */
-        s->arch.own_name = NULL;
-        s->arch.features &= ~(uint32_t)PARO_ARCH_WGMMA;
-    }
-    return PARO_STATUS_OK;
-}
-
 /* The probe is compiled here and run in every worker. */
 static paro_status probe(paro_error *err, paro_tune_session *s, paro_binary *binary)
 {
@@ -96,7 +71,7 @@ static paro_status session_open(paro_error *err, paro_tune_session *s, paro_cach
     if (status != PARO_STATUS_OK)
         return status;
     const paro_process_info *info = paro_process_get_info(s->process);
-    status = find_arch(err, s, &info->device);
+    status = paro_device_arch(err, &info->device, &s->arch, &s->wants_ptx);
     if (status == PARO_STATUS_OK && s->nvrtc != NULL)
         status = probe(err, s, probe_binary);
     if (status == PARO_STATUS_OK)
