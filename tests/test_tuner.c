@@ -10,12 +10,12 @@
 
 #include <cmocka.h>
 
-#include <sqlite3.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/rng.h"
 #include "cache/cache.h"
+#include "cache/layer.h"
 #include "codegen/codegen.h"
 #include "tests/support.h"
 
