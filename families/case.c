@@ -8,8 +8,6 @@
 
 #include "families/family.h"
 
-enum { POISON = 0xFF };
-
 /* An element may be this many tolerances away from what is expected (relative to the argument's
  * root mean square plus its own size): the norm alone would not see one wrong element of a million.
  */
@@ -31,6 +29,15 @@ static size_t data_bytes(const paro_case *c, size_t arg)
     return (size_t)c->info[arg].n * paro_dtype_bytes(c->info[arg].dtype);
 }
 
+void paro_case_guard(size_t arg, unsigned char out[PARO_CASE_GUARD_BYTES])
+{
+    /* 0xFF above a byte of 0x81 to 0xFE: NaN as f16, bf16 and f32. */
+    for (size_t i = 0; i < PARO_CASE_GUARD_BYTES; i += 2) {
+        out[i] = (unsigned char)(0x81 + (5 * arg + i / 2) % 0x7E);
+        out[i + 1] = 0xFF;
+    }
+}
+
 paro_status paro_case_new(paro_error *err, const paro_problem *problem,
                           const paro_kernel_config *config, uint64_t seed, paro_pool *pool,
                           paro_case *out)
@@ -50,7 +57,8 @@ paro_status paro_case_new(paro_error *err, const paro_problem *problem,
             status = paro_fail_memory(err, n_bytes, family->args[arg].name);
             goto done;
         }
-        memset(c.data[arg], POISON, n_bytes + PARO_CASE_GUARD_BYTES);
+        memset(c.data[arg], PARO_CASE_POISON, n_bytes);
+        paro_case_guard(arg, (unsigned char *)c.data[arg] + n_bytes);
     }
     family->fill(&c, seed, pool);
     *out = c;
@@ -139,9 +147,11 @@ static paro_status check_untouched(paro_error *err, const paro_case *c, size_t a
 {
     const paro_arg *row = &c->problem->family->args[arg];
     const unsigned char *bytes = result;
+    unsigned char guard[PARO_CASE_GUARD_BYTES];
     size_t n_bytes = data_bytes(c, arg);
+    paro_case_guard(arg, guard);
     for (size_t i = 0; i < PARO_CASE_GUARD_BYTES; i++)
-        if (bytes[n_bytes + i] != POISON)
+        if (bytes[n_bytes + i] != guard[i])
             return paro_fail(err, PARO_STATUS_FORMAT,
                              "%s: %s: expected %zu bytes, found byte %zu behind its end written",
                              c->problem->family->name, row->name, n_bytes, i);

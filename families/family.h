@@ -189,12 +189,17 @@ void paro_space_enumerate(const paro_problem *problem, const paro_arch *arch, pa
 uint64_t paro_space_raw(const paro_family *family); /* product of the params' numbers of values */
 
 /* Cases: allocated, filled, and given poison (0xFF bytes: NaN) in outputs and scratch; every buffer
- * has PARO_CASE_GUARD_BYTES of poison behind its end. `m` of c's problem as in paro_case. */
-enum { PARO_CASE_GUARD_BYTES = 256 };
+ * has a guard behind its end. `m` of c's problem as in paro_case. */
+enum { PARO_CASE_POISON = 0xFF, PARO_CASE_GUARD_BYTES = 256 };
 paro_status paro_case_new(paro_error *err, const paro_problem *problem,
                           const paro_kernel_config *config, uint64_t seed, paro_pool *pool,
                           paro_case *out);
 void paro_case_release(paro_case *c);
+
+/* The guard behind argument `arg`: NaN in every dtype of floats, so that reading it is seen; of
+ * other bits than poison, than other arguments' guards, and from place to place, so that writing
+ * there what was read behind another end is seen too. */
+void paro_case_guard(size_t arg, unsigned char out[PARO_CASE_GUARD_BYTES]);
 
 /* Element i of an array as a double (exact but for integers of 64 bits); NaN for types of 8 bits
  * that are floats. */

@@ -78,9 +78,23 @@ static void test_new(void **state)
         assert_true(isnan(paro_element_get(f.c.data[Y], PARO_DTYPE_F16, i)));
     for (size_t i = 0; i < N; i++)
         assert_true(isfinite(paro_element_get(f.c.data[X], PARO_DTYPE_F16, i)));
-    const unsigned char *guard = (const unsigned char *)f.c.data[X] + N * 2;
-    for (size_t i = 0; i < PARO_CASE_GUARD_BYTES; i++)
-        assert_int_equal(guard[i], 0xFF);
+    unsigned char guards[PARO_MAX_ARGS][PARO_CASE_GUARD_BYTES];
+    for (size_t arg = 0; arg < PARO_MAX_ARGS; arg++) {
+        float values[PARO_CASE_GUARD_BYTES / 4];
+        paro_case_guard(arg, guards[arg]);
+        memcpy(values, guards[arg], sizeof values);
+        for (size_t i = 0; i < PARO_CASE_GUARD_BYTES / 4; i++)
+            assert_true(isnan(values[i]));
+        for (size_t i = 0; i < PARO_CASE_GUARD_BYTES / 2; i++) {
+            assert_true(isnan(paro_element_get(guards[arg], PARO_DTYPE_F16, i)));
+            assert_true(isnan(paro_element_get(guards[arg], PARO_DTYPE_BF16, i)));
+        }
+        for (size_t i = 0; i < arg * PARO_CASE_GUARD_BYTES; i += 2) /* others' differ everywhere */
+            assert_int_not_equal(guards[i / PARO_CASE_GUARD_BYTES][i % PARO_CASE_GUARD_BYTES],
+                                 guards[arg][i % PARO_CASE_GUARD_BYTES]);
+    }
+    assert_memory_equal((const unsigned char *)f.c.data[X] + N * 2, guards[X],
+                        PARO_CASE_GUARD_BYTES);
     fixture_free(&f);
     paro_case_release(&f.c); /* again is fine */
     paro_case_release(NULL);

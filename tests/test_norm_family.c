@@ -40,8 +40,8 @@ static void test_reference(void **state)
         assert_true(fabs(y[i] - (i == 0 ? 1 : i == 1 ? 2 : 0.5)) < 1e-12);
     }
     float sums[3 + PARO_CASE_GUARD_BYTES / 4], norms[3 + PARO_CASE_GUARD_BYTES / 4];
-    memset(sums, 0xFF, sizeof sums);
-    memset(norms, 0xFF, sizeof norms);
+    paro_case_guard(RESIDUAL, (unsigned char *)(sums + 3));
+    paro_case_guard(Y, (unsigned char *)(norms + 3));
     memcpy(sums, (float[]){2, 2, 2}, 12);
     memcpy(norms, (float[]){1, 2, 0.5F}, 12);
     void *results[PARO_MAX_ARGS] = {[RESIDUAL] = sums, [Y] = norms};

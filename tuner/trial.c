@@ -195,6 +195,20 @@ static void set_values(const paro_trial *t, size_t n, paro_gpu_value values[PARO
     }
 }
 
+static paro_status poison_buffer(paro_error *err, paro_trial *t, size_t i)
+{
+    unsigned char guard[PARO_CASE_GUARD_BYTES];
+    paro_case_guard(i, guard);
+    paro_status status =
+        paro_gpu_fill(err, t->gpu, t->stream, t->buffers[i], PARO_CASE_POISON, t->capacities[i]);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_stream_wait(err, t->stream); /* an upload is in no stream */
+    if (status != PARO_STATUS_OK)
+        return status;
+    return paro_gpu_upload(err, t->gpu, t->buffers[i] + arg_bytes(&t->data.info[i]), guard,
+                           sizeof guard);
+}
+
 /* What a kernel may not have left behind: poison outputs and scratch, upload inouts again. */
 static paro_status poison(paro_error *err, paro_trial *t)
 {
@@ -204,7 +218,7 @@ static paro_status poison(paro_error *err, paro_trial *t)
             continue;
         paro_arg_role role = t->problem.family->args[i].role;
         if (role == PARO_ARG_OUTPUT || role == PARO_ARG_SCRATCH)
-            status = paro_gpu_fill(err, t->gpu, t->stream, t->buffers[i], 0xFF, t->capacities[i]);
+            status = poison_buffer(err, t, i);
         else if (role == PARO_ARG_INOUT)
             status = paro_gpu_upload(err, t->gpu, t->buffers[i], t->data.data[i],
                                      arg_bytes(&t->data.info[i]) + PARO_CASE_GUARD_BYTES);
@@ -231,10 +245,11 @@ static paro_status download(paro_error *err, paro_trial *t, void *results[PARO_M
             status = paro_gpu_download(err, t->gpu, results[i], t->buffers[i],
                                        n_bytes + PARO_CASE_GUARD_BYTES);
         } else if (role == PARO_ARG_SCRATCH) {
-            unsigned char guard[PARO_CASE_GUARD_BYTES];
+            unsigned char guard[PARO_CASE_GUARD_BYTES], right[PARO_CASE_GUARD_BYTES];
+            paro_case_guard(i, right);
             status = paro_gpu_download(err, t->gpu, guard, t->buffers[i] + n_bytes, sizeof guard);
             for (size_t j = 0; status == PARO_STATUS_OK && j < sizeof guard; j++)
-                if (guard[j] != 0xFF)
+                if (guard[j] != right[j])
                     status = paro_fail(err, PARO_STATUS_FORMAT,
                                        "%s: %s: expected %zu bytes, found byte %zu behind its end "
                                        "written",
