@@ -30,7 +30,7 @@ constexpr u32 KEYS = 64;      // hole: keys
 constexpr u32 STAGES = 1;     // hole: stages
 constexpr u32 VECTOR = 8;     // hole: vector
 constexpr u32 STRIDE = 136;   // hole: stride
-constexpr u32 SHARED = 37376; // hole: shared_bytes
+constexpr u32 SHARED = 37888; // hole: shared_bytes
 
 constexpr u32 GROUP = HEADS / KV_HEADS;
 constexpr u32 WARPS = ROW_WARPS * KEY_WARPS;
