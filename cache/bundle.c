@@ -133,6 +133,19 @@ static paro_status check_absent(paro_error *err, const char *path, bool overwrit
                      path);
 }
 
+/* An arch or a target that there is: a misspelt one would give an empty bundle. */
+static paro_status check_arch(paro_error *err, const char *name)
+{
+    bool is_known = name == NULL || paro_arch_find(name) != NULL;
+    for (size_t i = 0; !is_known && paro_arch_get(i) != NULL; i++)
+        is_known = strcmp(name, paro_arch_get(i)->virtual_name) == 0;
+    return is_known ? PARO_STATUS_OK
+                    : paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                                "arch: expected one such as sm_90, sm_90a or compute_90, found "
+                                "'%.100s'",
+                                name);
+}
+
 paro_status paro_cache_export(paro_error *err, paro_cache *cache, const char *path,
                               const paro_cache_filter *filter, bool overwrite,
                               const paro_observer *observer)
@@ -144,7 +157,9 @@ paro_status paro_cache_export(paro_error *err, paro_cache *cache, const char *pa
                   .err = err};
     unsigned char *data = NULL;
     bool is_reading = false;
-    paro_status status = check_absent(err, path, overwrite);
+    paro_status status = check_arch(err, e.filter->arch);
+    if (status == PARO_STATUS_OK)
+        status = check_absent(err, path, overwrite);
     if (status == PARO_STATUS_OK)
         status = paro_cache_layer_open(err, path, PARO_CACHE_MODE_MEMORY, observer, &e.out);
     if (status == PARO_STATUS_OK) {

@@ -361,6 +361,11 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(verbs[i].name, name) != 0)
             continue;
+        if (a->archs.n_items > 1) {
+            paro_console_error(console, "cache %s takes one --arch, found %zu", name,
+                               a->archs.n_items);
+            return PARO_EXIT_USAGE;
+        }
         if (a->rest.n_items >= verbs[i].min_rest && a->rest.n_items <= verbs[i].max_rest)
             return call_verb(console, a, &verbs[i]);
         paro_console_error(console, "cache %s takes %s", name, verbs[i].takes);

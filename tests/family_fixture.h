@@ -16,8 +16,7 @@ static inline paro_gpu *test_emulator(const char *test)
 {
     paro_error err;
     paro_gpu *gpu = NULL;
-    const paro_emulator_options options = {.seed = 1,
-                                           .sanitize = TEST_SANITIZED ? "address,undefined" : NULL};
+    const paro_emulator_options options = {.seed = 1, .sanitize = TEST_KERNEL_SANITIZE};
     paro_status status = paro_gpu_open_emulator(&err, &options, &gpu);
     if (status == PARO_STATUS_UNSUPPORTED) {
         printf("SKIP %s: needs a C++ compiler\n", test);

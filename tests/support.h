@@ -27,6 +27,20 @@
 #define TEST_SANITIZED 0
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#define TEST_ADDRESS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TEST_ADDRESS_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_ADDRESS_SANITIZED
+#define TEST_ADDRESS_SANITIZED 0
+#endif
+
+/* How emulated kernels are compiled: as the test is. (They are not for ThreadSanitizer.) */
+#define TEST_KERNEL_SANITIZE (TEST_ADDRESS_SANITIZED ? "address,undefined" : NULL)
+
 /* The call succeeds; or its message is shown. The call uses an error named `err`. */
 #define assert_ok(call)                                                                            \
     do {                                                                                           \

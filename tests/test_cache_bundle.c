@@ -131,6 +131,13 @@ static void test_export_filters(void **state)
         paro_cache_free(out);
     }
     assert_int_equal(unlink(bundle), 0);
+    const paro_cache_filter ptx = {.arch = "compute_90"}, misspelt = {.arch = "sm_90,sm_80"};
+    assert_ok(paro_cache_export(&err, cache, bundle, &ptx, true, NULL));
+    assert_int_equal(unlink(bundle), 0);
+    assert_fails(paro_cache_export(&err, cache, bundle, &misspelt, true, NULL),
+                 PARO_STATUS_INVALID_ARGUMENT,
+                 "such as sm_90, sm_90a or compute_90, found 'sm_90,");
+    assert_false(paro_path_exists(bundle));
     paro_observer observer = {.progress = stop};
     assert_fails(paro_cache_export(&err, cache, bundle, NULL, true, &observer),
                  PARO_STATUS_CANCELLED, "export");

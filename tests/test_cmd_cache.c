@@ -106,6 +106,8 @@ static void test_usage(void **state)
         {1, {"cache", "import", "/nonexistent/file"}, "/nonexistent/file"},
         {1, {"cache", "import", "README.md"}, "README.md"},
         {1, {"cache", "explain", "rotate:x=1", "--arch", "sm_90"}, "rotate"},
+        {2, {"cache", "export", "x.db", "-a", "sm_90", "-a", "sm_80"}, "takes one --arch, found 2"},
+        {1, {"cache", "export", "x.db", "-a", "sm_9"}, "such as sm_90"},
         {2, {"tune"}, "--model DIR or --problem P"},
         {2, {"tune", "-p", ROTATE, "--shard", "0/4"}, "I/N"},
         {2, {"tune", "-p", ROTATE, "--shard", "5/4"}, "I/N"},
@@ -120,6 +122,45 @@ static void test_usage(void **state)
                      cases[i].args[1] ? cases[i].args[1] : "", p.code, p.err);
         process_free(&p);
     }
+    test_dir_remove(dir);
+}
+
+/* Where PARO_CACHE points to nothing, to a folder, to where nothing can be made. Who only looks
+ * makes nothing. */
+static void test_places(void **state)
+{
+    (void)state;
+    char *dir = test_dir_new(), *above = test_path(dir, "a"), *path = test_path(dir, "a/b/c.db");
+    const char *const info[] = {"cache", "info", "-o", "json", NULL};
+    setenv("PARO_CACHE", path, 1);
+    assert_int_equal(number("n_winners", info), 0);
+    process p = RUN("cache", "explain", ROTATE, "--arch", "sm_90");
+    assert_exit(p, 0);
+    process_free(&p);
+    assert_false(paro_path_exists(above));
+    p = RUN("cache", "prune");
+    assert_exit(p, 0);
+    process_free(&p);
+    assert_true(paro_path_exists(path));
+    assert_int_equal(number("schema", info), 2);
+
+    const struct {
+        const char *path, *verb, *words;
+    } rows[] = {{dir, "info", "found a folder"},
+                {dir, "prune", "found a folder"},
+                {"/dev/null", "info", "found a device or pipe"},
+                {"README.md", "verify", "expected a cache of paro"},
+                {"README.md/cache.db", "prune", "README.md"},
+                {"/proc/paro/cache.db", "prune", "create the folder"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        setenv("PARO_CACHE", rows[i].path, 1);
+        p = RUN("cache", rows[i].verb);
+        if (p.code != 1 || strstr(p.err, rows[i].words) == NULL)
+            fail_msg("%s %s: exit code %d, %s", rows[i].verb, rows[i].path, p.code, p.err);
+        process_free(&p);
+    }
+    free(above);
+    free(path);
     test_dir_remove(dir);
 }
 
@@ -153,6 +194,7 @@ static void test_no_gpu(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_compile_export_import),
-                                       cmocka_unit_test(test_usage), cmocka_unit_test(test_no_gpu)};
+                                       cmocka_unit_test(test_usage), cmocka_unit_test(test_places),
+                                       cmocka_unit_test(test_no_gpu)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,7 @@ static int open_emulators(void **state)
         paro_error err;
         const paro_emulator_options options = {
             .arch = paro_arch_find(arch_names[i]),
-            .sanitize = TEST_SANITIZED ? "address,undefined" : NULL,
+            .sanitize = TEST_KERNEL_SANITIZE,
         };
         paro_status status = paro_gpu_open_emulator(&err, &options, &gpus[i]);
         if (status != PARO_STATUS_UNSUPPORTED) /* else the tests are skipped */

@@ -31,8 +31,7 @@ static int open_emulator(void **state)
     paro_error err;
     (void)state;
     arch = paro_arch_find("sm_90");
-    const paro_emulator_options options = {.arch = arch,
-                                           .sanitize = TEST_SANITIZED ? "address,undefined" : NULL};
+    const paro_emulator_options options = {.arch = arch, .sanitize = TEST_KERNEL_SANITIZE};
     paro_status status = paro_gpu_open_emulator(&err, &options, &gpu);
     if (status != PARO_STATUS_UNSUPPORTED) /* else the tests are skipped */
         assert_ok(status);
