@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * read: a plain read of device memory; every block leaves the exclusive or of what it read.
+ * read: a plain read of device memory; every warp leaves the exclusive or of what it read.
  */
 #include "families/read.h"
 
@@ -31,7 +31,7 @@ static const paro_param params[] = {
 
 static const paro_arg args[] = {
     {.name = "x", .role = PARO_ARG_INPUT, .help = "[bytes / 4] words"},
-    {.name = "y", .role = PARO_ARG_OUTPUT, .help = "[blocks] exclusive or of the words"},
+    {.name = "y", .role = PARO_ARG_OUTPUT, .help = "[warps of the grid] exclusive or of the words"},
     {0}};
 
 static paro_status complete(paro_error *err, paro_problem *problem)
@@ -59,9 +59,10 @@ static void default_config(const paro_problem *problem, const paro_arch *arch,
         .values = {[PARAM_BLOCKS] = 528, [PARAM_THREADS] = 256, [PARAM_UNROLL] = 8}};
 }
 
-static uint32_t shared_bytes(const paro_kernel_config *config)
+/* What y holds depends on this alone: configs of as many warps have one result. */
+static uint64_t n_warps(const paro_kernel_config *config)
 {
-    return (uint32_t)config->values[PARAM_THREADS] / 32 * 4;
+    return (uint64_t)config->values[PARAM_BLOCKS] * (uint64_t)config->values[PARAM_THREADS] / 32;
 }
 
 static void holes(const paro_problem *problem, const paro_kernel_config *config,
@@ -71,7 +72,6 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(out, "n_threads", config->values[PARAM_THREADS]);
     paro_hole_integer(out, "unroll", config->values[PARAM_UNROLL]);
     paro_hole_integer(out, "n_vectors", problem->values[KEY_BYTES] / VECTOR_BYTES);
-    paro_hole_integer(out, "shared_bytes", shared_bytes(config));
 }
 
 static void plan(const paro_problem *problem, const paro_kernel_config *config,
@@ -81,7 +81,6 @@ static void plan(const paro_problem *problem, const paro_kernel_config *config,
     *out = (paro_launch_plan){.launches = {{.kernel = "read",
                                             .grid = {(uint32_t)config->values[PARAM_BLOCKS], 1, 1},
                                             .n_threads = (uint32_t)config->values[PARAM_THREADS],
-                                            .shared_bytes = shared_bytes(config),
                                             .args = {PARO_READ_ARG_X, PARO_READ_ARG_Y},
                                             .n_args = 2}},
                               .n_launches = 1};
@@ -92,7 +91,7 @@ static void arg_info(const paro_problem *problem, const paro_kernel_config *conf
 {
     *out = (paro_arg_info){.dtype = PARO_DTYPE_U32,
                            .n = arg == PARO_READ_ARG_X ? (uint64_t)problem->values[KEY_BYTES] / 4
-                                                       : (uint64_t)config->values[PARAM_BLOCKS]};
+                                                       : n_warps(config)};
 }
 
 static void fill(paro_case *c, uint64_t seed, paro_pool *pool)
@@ -106,14 +105,13 @@ static paro_status reference(paro_error *err, const paro_case *c, paro_pool *poo
     (void)err, (void)pool;
     const uint32_t *x = c->data[PARO_READ_ARG_X];
     const uint64_t n_vectors = c->info[PARO_READ_ARG_X].n / 4;
-    const uint64_t n_blocks = c->info[PARO_READ_ARG_Y].n;
-    const uint64_t n_threads = (uint64_t)c->config->values[PARAM_THREADS];
-    for (uint64_t block = 0; block < n_blocks; block++) {
+    const uint64_t warps = c->info[PARO_READ_ARG_Y].n;
+    for (uint64_t warp = 0; warp < warps; warp++) {
         uint32_t sum = 0;
-        for (uint64_t at = block * n_threads; at < n_vectors; at += n_blocks * n_threads)
-            for (uint64_t i = at * 4; i < (at + n_threads) * 4 && i < n_vectors * 4; i++)
+        for (uint64_t at = warp * 32; at < n_vectors; at += warps * 32)
+            for (uint64_t i = at * 4; i < (at + 32) * 4 && i < n_vectors * 4; i++)
                 sum ^= x[i];
-        expected[PARO_READ_ARG_Y][block] = sum;
+        expected[PARO_READ_ARG_Y][warp] = sum;
     }
     return PARO_STATUS_OK;
 }

@@ -25,6 +25,9 @@ typedef struct fake_gpu {
     size_t fail_at;        /* the call, from 1, that fails; 0: none */
     paro_status failure;
     bool is_freed;
+    bool has_no_graphs; /* no capture succeeds */
+    bool is_capturing;
+    size_t n_launches, n_graph_launches;
 } fake_gpu;
 
 struct paro_gpu_module {
@@ -37,6 +40,9 @@ struct paro_gpu_stream {
     paro_gpu *gpu;
 };
 struct paro_gpu_graph {
+    paro_gpu *gpu;
+};
+struct paro_gpu_event {
     paro_gpu *gpu;
 };
 
@@ -187,19 +193,26 @@ static inline paro_status fake_params(paro_error *err, const paro_gpu_function *
 static inline paro_status fake_launch(paro_error *err, paro_gpu_stream *stream,
                                       const paro_gpu_launch *launch)
 {
+    fake_gpu *fake = (fake_gpu *)stream->gpu;
     (void)launch;
+    fake->n_launches += !fake->is_capturing;
     return fake_call(err, stream->gpu);
 }
 
 static inline paro_status fake_graph_begin(paro_error *err, paro_gpu_stream *stream)
 {
+    ((fake_gpu *)stream->gpu)->is_capturing = true;
     return fake_call(err, stream->gpu);
 }
 
 static inline paro_status fake_graph_end(paro_error *err, paro_gpu_stream *stream,
                                          paro_gpu_graph **out)
 {
-    paro_status status = fake_call(err, stream->gpu);
+    fake_gpu *fake = (fake_gpu *)stream->gpu;
+    fake->is_capturing = false;
+    paro_status status = fake->has_no_graphs
+                             ? paro_fail(err, PARO_STATUS_UNSUPPORTED, "no capture here")
+                             : fake_call(err, stream->gpu);
     if (status == PARO_STATUS_OK)
         *out = fake_object(stream->gpu);
     return status;
@@ -209,12 +222,57 @@ static inline paro_status fake_graph_launch(paro_error *err, paro_gpu_stream *st
                                             paro_gpu_graph *graph)
 {
     (void)graph;
+    ((fake_gpu *)stream->gpu)->n_graph_launches++;
     return fake_call(err, stream->gpu);
 }
 
 static inline void fake_graph_free(paro_gpu_graph *graph)
 {
     free(graph);
+}
+
+static inline paro_status fake_event_new(paro_error *err, paro_gpu *gpu, paro_gpu_event **out)
+{
+    paro_status status = fake_call(err, gpu);
+    if (status == PARO_STATUS_OK)
+        *out = fake_object(gpu);
+    return status;
+}
+
+static inline void fake_event_free(paro_gpu_event *event)
+{
+    free(event);
+}
+
+static inline paro_status fake_event_record(paro_error *err, paro_gpu_stream *stream,
+                                            paro_gpu_event *event)
+{
+    (void)event;
+    return fake_call(err, stream->gpu);
+}
+
+/* 8 us, whatever was between. */
+static inline paro_status fake_event_elapsed(paro_error *err, const paro_gpu_event *from,
+                                             const paro_gpu_event *to, double *us)
+{
+    (void)to;
+    *us = 8;
+    return fake_call(err, from->gpu);
+}
+
+static inline bool fake_is_lost(const paro_gpu *gpu)
+{
+    (void)gpu;
+    return false;
+}
+
+static inline uint32_t fake_occupancy(const paro_gpu_function *function, uint32_t n_threads,
+                                      uint32_t shared_bytes)
+{
+    (void)function;
+    (void)n_threads;
+    (void)shared_bytes;
+    return 1;
 }
 
 /* A device of a capability; it must not move, and paro_gpu_free leaves its memory alone. */
@@ -241,7 +299,13 @@ static inline void fake_gpu_init(fake_gpu *fake, paro_gpu_kind kind, uint32_t ca
                                    .graph_begin = fake_graph_begin,
                                    .graph_end = fake_graph_end,
                                    .graph_launch = fake_graph_launch,
-                                   .graph_free = fake_graph_free}};
+                                   .graph_free = fake_graph_free,
+                                   .event_new = fake_event_new,
+                                   .event_free = fake_event_free,
+                                   .event_record = fake_event_record,
+                                   .event_elapsed = fake_event_elapsed,
+                                   .is_lost = fake_is_lost,
+                                   .occupancy = fake_occupancy}};
     fake->gpu.backend = &fake->backend;
     paro_device_typical(paro_arch_find("sm_90"), &fake->gpu.info);
     fake->gpu.info.capability = capability;

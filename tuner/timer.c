@@ -7,18 +7,19 @@
  */
 #include "tuner/timer.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "families/read.h"
 #include "gpu/nvml.h"
 
 enum {
     MOST_SETS = 16,
     MOST_SAMPLES = 256,
-    PROBE_THREADS = 256,
     PROBE_PATTERN_WORDS = 1024,
     PROBE_READS = 5,
     LOST_BATCHES = 5 /* without a record, before CUPTI is given up */
@@ -38,41 +39,14 @@ struct paro_timer {
     uint32_t highest_mhz;
     uint32_t n_others;
     paro_gpu_module *probe_module;
-    paro_gpu_function *probe;
-    paro_gpu_ptr probe_data; /* then one word for its result */
-    size_t probe_bytes;
+    paro_launch_plan probe_plan;
+    paro_gpu_function *probe[PARO_MAX_LAUNCHES];
+    paro_gpu_ptr probe_x, probe_y;
+    size_t probe_bytes, n_probe_words; /* of x; of y */
+    bool has_probe;
     size_t flush_bytes; /* twice the L2 */
     size_t next_set;
 };
-
-static const char probe_source[] =
-    "// Reads n x 16 bytes and xors all words into *out.\n"
-    "extern \"C\" __global__ void __launch_bounds__(256) paro_probe(const uint4 *__restrict__ "
-    "data,\n"
-    "    unsigned n, unsigned *__restrict__ out)\n"
-    "{\n"
-    "    const unsigned step = gridDim.x * 256u;\n"
-    "    unsigned i = blockIdx.x * 256u + threadIdx.x, sum = 0;\n"
-    "    for (; i + 3u * step < n; i += 4u * step) {\n"
-    "        uint4 a = data[i], b = data[i + step];\n"
-    "        uint4 c = data[i + 2u * step], d = data[i + 3u * step];\n"
-    "        sum ^= a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w;\n"
-    "        sum ^= c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;\n"
-    "    }\n"
-    "    for (; i < n; i += step) {\n"
-    "        uint4 a = data[i];\n"
-    "        sum ^= a.x ^ a.y ^ a.z ^ a.w;\n"
-    "    }\n"
-    "    for (unsigned other = 16; other > 0; other /= 2)\n"
-    "        sum ^= __shfl_xor_sync(0xffffffffu, sum, other);\n"
-    "    if (threadIdx.x % 32u == 0)\n"
-    "        atomicXor(out, sum);\n"
-    "}\n";
-
-const char *paro_probe_source(void)
-{
-    return probe_source;
-}
 
 paro_status paro_timer_new(paro_error *err, paro_gpu *gpu, paro_cupti *cupti, paro_timer **out)
 {
@@ -106,7 +80,8 @@ void paro_timer_free(paro_timer *t)
 {
     if (t == NULL)
         return;
-    paro_gpu_release(t->gpu, t->probe_data);
+    paro_gpu_release(t->gpu, t->probe_x);
+    paro_gpu_release(t->gpu, t->probe_y);
     paro_gpu_module_free(t->probe_module);
     paro_gpu_event_free(t->events[0]);
     paro_gpu_event_free(t->events[1]);
@@ -129,23 +104,72 @@ uint32_t paro_timer_n_others(const paro_timer *t)
 /* ---- the probe --------------------------------------------------------------------------------
  */
 
-static paro_status read_memory(paro_error *err, paro_timer *t, size_t n_bytes)
+paro_status paro_probe_variant(paro_error *err, const paro_device_info *info, const paro_arch *arch,
+                               paro_problem *problem, paro_kernel_config *config)
 {
-    const paro_device_info *info = paro_gpu_info(t->gpu);
-    paro_gpu_ptr result = t->probe_data + t->probe_bytes;
-    uint32_t n = (uint32_t)(n_bytes / 16);
-    void *args[] = {&t->probe_data, &n, &result};
-    paro_gpu_launch launch = {
-        .function = t->probe,
-        .grid = {info->n_sms > 0 ? 8 * info->n_sms : 64, 1, 1},
-        .n_threads = PROBE_THREADS,
-        .args = args,
-        .n_args = 3,
-    };
-    return paro_gpu_launch_kernel(err, t->stream, &launch);
+    char text[PARO_PROBLEM_TEXT_BYTES];
+    uint64_t n_bytes = (uint64_t)512 << 20;
+    if (info->l2_bytes == 0)
+        n_bytes = (uint64_t)1 << 20; /* nothing to flush */
+    while (n_bytes < 2 * info->l2_bytes)
+        n_bytes *= 2;
+    while (n_bytes > info->memory_bytes / 8 && n_bytes > 4096)
+        n_bytes /= 2;
+    snprintf(text, sizeof text, "read:bytes=%" PRIu64, n_bytes);
+    paro_status status = paro_problem_parse(err, text, problem);
+    if (status != PARO_STATUS_OK)
+        return status;
+    problem->family->default_config(problem, arch, config);
+    const paro_param *blocks = &problem->family->params[0];
+    for (size_t i = 0; i < blocks->n_values; i++) { /* four for each multiprocessor, or more */
+        config->values[0] = blocks->values[i];
+        if ((uint64_t)blocks->values[i] >= 4 * (uint64_t)info->n_sms)
+            break;
+    }
+    return PARO_STATUS_OK;
 }
 
-/* Known contents: a pattern at the start, zeros behind it; returns what the probe is to find. */
+static paro_status load_probe(paro_error *err, paro_timer *t, const paro_gpu_image *image)
+{
+    const paro_device_info *info = paro_gpu_info(t->gpu);
+    paro_problem problem;
+    paro_kernel_config config;
+    paro_arch arch;
+    paro_arg_info x, y;
+    bool wants_ptx;
+    paro_status status = paro_device_arch(err, info, &arch, &wants_ptx);
+    if (status == PARO_STATUS_OK)
+        status = paro_probe_variant(err, info, &arch, &problem, &config);
+    if (status != PARO_STATUS_OK)
+        return status;
+    problem.family->plan(&problem, &config, &t->probe_plan);
+    problem.family->arg_info(&problem, &config, PARO_READ_ARG_X, &x);
+    problem.family->arg_info(&problem, &config, PARO_READ_ARG_Y, &y);
+    t->probe_bytes = (size_t)x.n * 4;
+    t->n_probe_words = (size_t)y.n;
+    if (t->flush_bytes > t->probe_bytes)
+        t->flush_bytes = t->probe_bytes;
+    status = paro_gpu_module_load(err, t->gpu, image, &t->probe_module);
+    if (status == PARO_STATUS_OK)
+        status = paro_launch_plan_functions(err, t->probe_module, &t->probe_plan, t->probe);
+    if (status == PARO_STATUS_OK)
+        status = paro_launch_plan_check(err, problem.family, &t->probe_plan, t->probe);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_alloc(err, t->gpu, t->probe_bytes, &t->probe_x);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_alloc(err, t->gpu, t->n_probe_words * 4, &t->probe_y);
+    return status;
+}
+
+static paro_status read_memory(paro_error *err, paro_timer *t)
+{
+    paro_gpu_value values[PARO_MAX_ARGS] = {
+        [PARO_READ_ARG_X] = {.ptr = t->probe_x}, [PARO_READ_ARG_Y] = {.ptr = t->probe_y}};
+    return paro_launch_plan_launch(err, t->stream, &t->probe_plan, t->probe, values);
+}
+
+/* Known contents: a pattern at the start, zeros behind it; what the words of the result are to make
+ * together. */
 static paro_status fill_probe(paro_error *err, paro_timer *t, uint32_t *expected)
 {
     uint32_t pattern[PROBE_PATTERN_WORDS], sum = 0;
@@ -153,12 +177,13 @@ static paro_status fill_probe(paro_error *err, paro_timer *t, uint32_t *expected
         pattern[i] = (i + 1) * 2654435761u;
         sum ^= pattern[i];
     }
-    paro_status status =
-        paro_gpu_fill(err, t->gpu, t->stream, t->probe_data, 0, t->probe_bytes + 16);
+    paro_status status = paro_gpu_fill(err, t->gpu, t->stream, t->probe_x, 0, t->probe_bytes);
+    if (status == PARO_STATUS_OK)
+        status = paro_gpu_fill(err, t->gpu, t->stream, t->probe_y, 0xFF, t->n_probe_words * 4);
     if (status == PARO_STATUS_OK)
         status = paro_gpu_stream_wait(err, t->stream);
     if (status == PARO_STATUS_OK)
-        status = paro_gpu_upload(err, t->gpu, t->probe_data, pattern, sizeof pattern);
+        status = paro_gpu_upload(err, t->gpu, t->probe_x, pattern, sizeof pattern);
     *expected = sum;
     return status;
 }
@@ -176,7 +201,7 @@ static paro_status time_read(paro_error *err, paro_timer *t, double *us)
         if (t->clock != CLOCK_CUPTI)
             status = paro_gpu_event_record(err, t->stream, t->events[0]);
         if (status == PARO_STATUS_OK)
-            status = read_memory(err, t, t->probe_bytes);
+            status = read_memory(err, t);
         if (status == PARO_STATUS_OK && t->clock != CLOCK_CUPTI)
             status = paro_gpu_event_record(err, t->stream, t->events[1]);
         if (status == PARO_STATUS_OK)
@@ -213,52 +238,50 @@ static bool clock_is_good(paro_timer *t, uint32_t *mhz)
     return !state.is_throttled && state.sm_clock_mhz >= lowest_clock * t->highest_mhz;
 }
 
-paro_status paro_timer_probe(paro_error *err, paro_timer *t, const paro_gpu_image *image,
-                             double *read_gbs)
+/* Whether the device computes right. */
+static paro_status check_probe(paro_error *err, paro_timer *t)
 {
     uint32_t expected = 0, found = 0;
-    double us = 0;
-    if (t->clock == CLOCK_HOST) {
-        *read_gbs = 0;
-        return PARO_STATUS_OK;
-    }
-    if (t->probe_module == NULL) {
-        size_t n_bytes = (size_t)512 << 20;
-        if (n_bytes < t->flush_bytes)
-            n_bytes = t->flush_bytes;
-        while (n_bytes > paro_gpu_info(t->gpu)->memory_bytes / 8)
-            n_bytes /= 2;
-        t->probe_bytes = n_bytes / 256 * 256;
-        if (t->flush_bytes > t->probe_bytes)
-            t->flush_bytes = t->probe_bytes;
-        paro_status status = paro_gpu_module_load(err, t->gpu, image, &t->probe_module);
-        if (status == PARO_STATUS_OK)
-            status = paro_gpu_module_function(err, t->probe_module, "paro_probe", &t->probe);
-        if (status == PARO_STATUS_OK)
-            status = paro_gpu_alloc(err, t->gpu, t->probe_bytes + 256, &t->probe_data);
-        if (status != PARO_STATUS_OK)
-            return status;
-    }
+    uint32_t *words = malloc(t->n_probe_words * sizeof *words);
+    if (words == NULL)
+        return paro_fail_memory(err, t->n_probe_words * sizeof *words, "the probe's result");
     paro_status status = fill_probe(err, t, &expected);
     if (status == PARO_STATUS_OK)
-        status = read_memory(err, t, t->probe_bytes);
+        status = read_memory(err, t);
     if (status == PARO_STATUS_OK)
         status = paro_gpu_stream_wait(err, t->stream);
     if (status == PARO_STATUS_OK)
-        status = paro_gpu_download(err, t->gpu, &found, t->probe_data + t->probe_bytes, 4);
+        status =
+            paro_gpu_download(err, t->gpu, words, t->probe_y, t->n_probe_words * sizeof *words);
+    for (size_t i = 0; i < t->n_probe_words && status == PARO_STATUS_OK; i++)
+        found ^= words[i];
+    if (status == PARO_STATUS_OK && found != expected)
+        status = paro_fail(err, PARO_STATUS_IO,
+                           "%s does not compute right: a kernel that reads known data made %08x of "
+                           "it, not %08x",
+                           paro_gpu_info(t->gpu)->name, found, expected);
+    free(words);
+    return status;
+}
+
+paro_status paro_timer_probe(paro_error *err, paro_timer *t, const paro_gpu_image *image,
+                             double *read_gbs)
+{
+    double us = 0;
+    uint32_t mhz = 0;
+    paro_status status = PARO_STATUS_OK;
+    if (t->probe_module == NULL)
+        status = load_probe(err, t, image);
+    if (status == PARO_STATUS_OK)
+        status = check_probe(err, t);
+    if (status == PARO_STATUS_OK && t->clock != CLOCK_HOST)
+        status = time_read(err, t, &us);
     if (status != PARO_STATUS_OK)
         return status;
-    if (found != expected)
-        return paro_fail(err, PARO_STATUS_IO,
-                         "%s does not compute right: a kernel that sums known data gave %08x, not "
-                         "%08x",
-                         paro_gpu_info(t->gpu)->name, found, expected);
-    status = time_read(err, t, &us);
-    uint32_t mhz = 0;
+    t->has_probe = true;
     clock_is_good(t, &mhz); /* under load: what later clocks are held against */
-    if (status == PARO_STATUS_OK && us > 0)
-        *read_gbs = (double)t->probe_bytes / us / 1e3;
-    return status;
+    *read_gbs = us > 0 ? (double)t->probe_bytes / us / 1e3 : 0;
+    return PARO_STATUS_OK;
 }
 
 /* ---- samples ----------------------------------------------------------------------------------
@@ -272,7 +295,7 @@ typedef struct batch {
 
 static bool needs_flush(const paro_timer *t, const paro_trial *trial)
 {
-    return t->probe != NULL &&
+    return t->has_probe && t->clock != CLOCK_HOST &&
            paro_trial_set_bytes(trial) * paro_trial_n_sets(trial) < t->flush_bytes;
 }
 
@@ -292,7 +315,7 @@ static paro_status record_graph(paro_error *err, paro_timer *t, paro_trial *tria
     if (status != PARO_STATUS_OK)
         return status;
     if (flush)
-        status = read_memory(err, t, t->flush_bytes);
+        status = read_memory(err, t);
     if (status == PARO_STATUS_OK)
         status = launch_sets(err, t, trial, n);
     paro_status end = paro_gpu_graph_end(status == PARO_STATUS_OK ? err : NULL, t->stream, graph);
@@ -304,21 +327,33 @@ static size_t n_graph_launches(const paro_trial *trial)
     return paro_trial_n_sets(trial) < 4 ? 4 : paro_trial_n_sets(trial);
 }
 
+/* The graph that the clock replays. Where none can be recorded, events time launch by launch, for
+ * as long as the timer lives. */
+static paro_status make_graph(paro_error *err, paro_timer *t, paro_trial *trial,
+                              paro_gpu_graph **graph)
+{
+    paro_error problem = {0};
+    const bool flush = t->clock == CLOCK_CUPTI && needs_flush(t, trial);
+    paro_status status = record_graph(&problem, t, trial, n_graph_launches(trial), flush, graph);
+    if (status == PARO_STATUS_OK)
+        return status;
+    if (paro_gpu_is_lost(t->gpu))
+        return paro_fail(err, status, "%s", problem.message);
+    t->clock = CLOCK_EVENTS;
+    return PARO_STATUS_OK;
+}
+
 /* A replay, every kernel of which has its record. Launched one by one instead, the kernels of a
  * plan would wait for the host between them, as they do not where models run. */
 static paro_status batch_cupti(paro_error *err, paro_timer *t, paro_trial *trial,
-                               paro_gpu_graph **graph, batch *out)
+                               paro_gpu_graph *graph, batch *out)
 {
     const size_t n_launches = paro_trial_plan(trial)->n_launches;
     const bool flush = needs_flush(t, trial);
     const paro_kernel_record *records = NULL;
     const size_t n_all = n_graph_launches(trial);
     size_t n = 0, at = flush ? 1 : 0;
-    paro_status status = PARO_STATUS_OK;
-    if (*graph == NULL)
-        status = record_graph(err, t, trial, n_all, flush, graph);
-    if (status == PARO_STATUS_OK)
-        status = paro_gpu_graph_launch(err, t->stream, *graph);
+    paro_status status = paro_gpu_graph_launch(err, t->stream, graph);
     if (status == PARO_STATUS_OK)
         status = paro_gpu_stream_wait(err, t->stream);
     if (status == PARO_STATUS_OK)
@@ -337,19 +372,17 @@ static paro_status batch_cupti(paro_error *err, paro_timer *t, paro_trial *trial
 
 /* One sample: the mean of a launch in a replay. */
 static paro_status batch_graph(paro_error *err, paro_timer *t, paro_trial *trial,
-                               paro_gpu_graph **graph, batch *out)
+                               paro_gpu_graph *graph, batch *out)
 {
     double us = 0;
     const size_t n = n_graph_launches(trial);
     paro_status status = PARO_STATUS_OK;
-    if (*graph == NULL)
-        status = record_graph(err, t, trial, n, false, graph);
-    if (status == PARO_STATUS_OK && needs_flush(t, trial))
-        status = read_memory(err, t, t->flush_bytes);
+    if (needs_flush(t, trial))
+        status = read_memory(err, t);
     if (status == PARO_STATUS_OK)
         status = paro_gpu_event_record(err, t->stream, t->events[0]);
     if (status == PARO_STATUS_OK)
-        status = paro_gpu_graph_launch(err, t->stream, *graph);
+        status = paro_gpu_graph_launch(err, t->stream, graph);
     if (status == PARO_STATUS_OK)
         status = paro_gpu_event_record(err, t->stream, t->events[1]);
     if (status == PARO_STATUS_OK)
@@ -365,7 +398,7 @@ static paro_status batch_events(paro_error *err, paro_timer *t, paro_trial *tria
 {
     paro_status status = PARO_STATUS_OK;
     if (needs_flush(t, trial))
-        status = read_memory(err, t, t->flush_bytes);
+        status = read_memory(err, t);
     for (size_t i = 0; i < out->n && status == PARO_STATUS_OK; i++) {
         status = paro_gpu_event_record(err, t->stream, t->events[0]);
         if (status == PARO_STATUS_OK)
@@ -429,23 +462,31 @@ paro_status paro_timer_run(paro_error *err, paro_timer *t, paro_trial *trial, ui
         size_t n_records = 0;
         status = paro_cupti_take(err, t->cupti, 0, &records, &n_records);
     }
+    if (status == PARO_STATUS_OK && (t->clock == CLOCK_CUPTI || t->clock == CLOCK_GRAPH))
+        status = make_graph(err, t, trial, &graph);
     uint32_t most_batches = 3 * n_samples + 4;
     for (uint32_t i = 0; status == PARO_STATUS_OK && n < n_samples && i < most_batches; i++) {
         batch b = {.n = n_graph_launches(trial)};
         if (b.n > n_samples - n)
             b.n = n_samples - n;
         if (t->clock == CLOCK_CUPTI)
-            status = batch_cupti(err, t, trial, &graph, &b);
+            status = batch_cupti(err, t, trial, graph, &b);
         else if (t->clock == CLOCK_GRAPH)
-            status = batch_graph(err, t, trial, &graph, &b);
+            status = batch_graph(err, t, trial, graph, &b);
         else if (t->clock == CLOCK_EVENTS)
             status = batch_events(err, t, trial, &b);
         else
             status = batch_host(err, t, trial, &b);
         if (status != PARO_STATUS_OK)
             break;
-        if (t->clock == CLOCK_CUPTI && n + n_poor == 0 && b.n == 0 && i == LOST_BATCHES)
-            t->clock = CLOCK_GRAPH; /* it has stopped to record */
+        if (t->clock == CLOCK_CUPTI && n + n_poor == 0 && b.n == 0 && i == LOST_BATCHES) {
+            t->clock = CLOCK_GRAPH;     /* it has stopped to record */
+            paro_gpu_graph_free(graph); /* that one may read before the launches */
+            graph = NULL;
+            status = make_graph(err, t, trial, &graph);
+            if (status != PARO_STATUS_OK)
+                break;
+        }
         bool is_good = clock_is_good(t, &mhz);
         for (size_t j = 0; j < b.n; j++) {
             if (is_good)

@@ -6,8 +6,8 @@
  * where all of them fit into the L2 together, a read of twice its size goes before. Samples taken
  * while the device was throttled, or its clock well below the highest seen, do not count.
  *
- * The read is the probe: a kernel of our own whose result is known. It proves that the device works
- * and measures its bandwidth.
+ * The read is the probe: the family `read` on data whose result is known. It proves that the device
+ * works and measures its bandwidth.
  */
 #ifndef PARO_TUNER_TIMER_H
 #define PARO_TUNER_TIMER_H
@@ -19,8 +19,9 @@
 
 typedef struct paro_timer paro_timer;
 
-/* CUDA source of the probe. */
-const char *paro_probe_source(void);
+/* The probe for a device: a problem of the family `read`, of more bytes than its L2 holds. */
+paro_status paro_probe_variant(paro_error *err, const paro_device_info *info, const paro_arch *arch,
+                               paro_problem *problem, paro_kernel_config *config);
 
 /* cupti may be NULL; it and gpu outlive the timer. */
 paro_status paro_timer_new(paro_error *err, paro_gpu *gpu, paro_cupti *cupti, paro_timer **out);
@@ -32,8 +33,9 @@ const char *paro_timer_clock(const paro_timer *timer);
 /* Other processes that compute on the device (NVML; 0 where unknown). */
 uint32_t paro_timer_n_others(const paro_timer *timer);
 
-/* Loads and runs the probe: its result is right, and *read_gbs what a large read moves a second
- * (1e9 bytes). Before it no launch is made cold but by taking turns. */
+/* Loads and runs the probe's code: its result is right, and *read_gbs what a large read moves a
+ * second (1e9 bytes; 0 by the host's clock). Before it no launch is made cold but by taking turns.
+ */
 paro_status paro_timer_probe(paro_error *err, paro_timer *timer, const paro_gpu_image *image,
                              double *read_gbs);
 

@@ -29,9 +29,19 @@ const char *paro_tune_strategy(size_t n, const char **summary)
 /* The probe is compiled here and run in every worker. */
 static paro_status probe(paro_error *err, paro_tune_session *s, paro_binary *binary)
 {
-    paro_status status =
-        paro_nvrtc_compile(err, s->nvrtc, paro_probe_source(),
-                           s->wants_ptx ? s->arch.virtual_name : s->arch.name, binary);
+    paro_problem problem;
+    paro_kernel_config config;
+    paro_buffer source = {0};
+    const paro_variant variant = {&problem, &config, &s->arch};
+    paro_status status = paro_probe_variant(err, &paro_process_get_info(s->process)->device,
+                                            &s->arch, &problem, &config);
+    if (status == PARO_STATUS_OK)
+        status = paro_render(err, &variant, &source);
+    if (status == PARO_STATUS_OK)
+        status = paro_nvrtc_compile(
+            err, s->nvrtc, source.data,
+            s->wants_ptx ? s->arch.virtual_name : paro_target_of(source.data, &s->arch), binary);
+    paro_buffer_free(&source);
     if (status != PARO_STATUS_OK)
         return paro_fail_in(err, status, "the probe");
     paro_gpu_image image = {binary->data, binary->n_bytes, binary->is_ptx};
