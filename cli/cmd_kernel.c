@@ -176,7 +176,14 @@ static paro_exit show(paro_console *console, const kernel_args *args, const paro
         return PARO_EXIT_USAGE;
     }
     const char *given = args->sources.problems.items[0];
-    if (family && !strchr(given, ':') && asprintf(&problem, "%s:%s", family, given) < 0)
+    const size_t n_family = strcspn(given, ":");
+    if (family && given[n_family] &&
+        (strlen(family) != n_family || strncmp(given, family, n_family) != 0)) {
+        paro_console_error(console, "show %.100s: expected a problem of it, found '%.200s'", family,
+                           given);
+        return PARO_EXIT_USAGE;
+    }
+    if (family && !given[n_family] && asprintf(&problem, "%s:%s", family, given) < 0)
         problem = NULL;
     const paro_kernel_options o = {.config = args->config,
                                    .arch = archs->n ? archs->names[0] : NULL,

@@ -113,6 +113,8 @@ static void test_usage(void **state)
         {{"kernel", "lst"}, "expected list, show or check, found 'lst'"},
         {{"kernel", "list", "rotat"}, "no kernel family 'rotat'"},
         {{"kernel", "show"}, "one --problem"},
+        {{"kernel", "show", "swiglu", "-p", ROTATE}, "show swiglu: expected a problem of it"},
+        {{"kernel", "show", "rota", "-p", ROTATE}, "found 'rotate:"},
         {{"kernel", "check"}, "--model DIR or --problem P"},
         {{"kernel", "check", "-p", "rotate:h=256"}, "m"},
         {{"kernel", "check", "-p", ROTATE, "-a", "sm_91"}, "no arch 'sm_91'"},

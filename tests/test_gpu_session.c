@@ -11,6 +11,8 @@
 
 #include <pthread.h>
 
+#include <paro/generate.h>
+
 #include "runtime/session.h"
 #include "tests/gpu_fixture.h"
 
@@ -382,6 +384,33 @@ static void test_independent(void **state)
     paro_session_free(b);
 }
 
+/* A NaN or an infinity in the head: no token is the likeliest, and generating says which. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    paro_error err;
+    static const float values[] = {NAN, INFINITY};
+    for (size_t i = 0; i < 2; i++) {
+        char *dir = test_dir_new(), *bad = demo_with(dir, "lm_head.weight", 5 * 256, values[i]);
+        paro_model *model = open_model(bad);
+        int32_t id = 0;
+        emulate(model, NULL);
+        for (size_t n = 1; n <= 5; n += 4) { /* by the graph, and not */
+            paro_session *session = new_session(model, NULL);
+            assert_ok(paro_session_append_best(&err, session, tokens, n, &id));
+            assert_int_equal(id, -1);
+            paro_session_truncate(session, 0);
+            assert_fails(
+                paro_generate(&err, session, NULL, tokens, n, NULL, NULL, NULL, NULL, NULL),
+                PARO_STATUS_FORMAT, "expected finite logits");
+            paro_session_free(session);
+        }
+        paro_model_free(model);
+        free(bad);
+        test_dir_remove(dir);
+    }
+}
+
 /* One of two threads; cmocka's assertions are for the test's own. */
 typedef struct reader {
     int32_t first;
@@ -443,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_independent),
         cmocka_unit_test(test_biases_and_tied),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_not_finite),
     };
     return cmocka_run_group_tests(tests, open_both, close_both);
 }

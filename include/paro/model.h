@@ -24,7 +24,9 @@ typedef struct paro_model_options {
     /* Where sessions run: "cpu" (also NULL); "cuda:N", or "cuda" for the first; or "auto": the
      * first CUDA device where there is one, a driver for it, and kernels in a cache or NVRTC to
      * compile them; else the CPU, and the log says why. On a device all weights are checked,
-     * uploaded and packed when the model is opened. */
+     * uploaded and packed when the model is opened. Any other text is
+     * PARO_STATUS_INVALID_ARGUMENT; a device that was named and is not there, or cannot be used, is
+     * an error that says why. */
     const char *device;
     const char *cache_path; /* the user's kernel cache, made where it is missing; NULL: none */
     const char *system_cache_path; /* read-only kernel cache below it; NULL: none */
