@@ -353,8 +353,9 @@ const paro_command paro_command_tune = {
         "goes "
         "on where it was. Columns: the winner's median time and spread (90th - 10th percentile); "
         "the "
-        "floor's share of it (what moving its bytes or doing its arithmetic takes at the rates "
-        "measured here); occupancy of its longest kernel; the default's time over the winner's; "
+        "floor's share of it (what moving its bytes takes at the bandwidth measured here; its "
+        "arithmetic is not counted); occupancy of its longest kernel; the default's time over the "
+        "winner's; "
         "candidates timed, of all; others that were as fast; candidates that were wrong, crashed "
         "or hung.",
     .options = options,

@@ -481,8 +481,11 @@ static void test_a_newer_device(void **state)
     assert_ok(paro_cache_each_kernel(&err, s.cache, NULL, check_ptx, &found));
     assert_true(found.n >= 1);
     assert_int_equal(found.n_right, found.n);
+    double floor_us = s.rows.last.floor_us;
+    assert_true(floor_us > 0);
     assert_ok(tune(&err, &s, &summary));
     assert_int_equal(summary.n_from_cache, 1);
+    assert_true(s.rows.last.floor_us == floor_us); /* of this run, also for what was tuned before */
     sqlite3 *db = NULL;
     assert_int_equal(sqlite3_open(s.path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "DELETE FROM kernels", NULL, NULL, NULL), SQLITE_OK);

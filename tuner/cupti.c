@@ -2,6 +2,15 @@
  *
  * See cupti.h. Prototypes of our own: of a record only its kind and the two times are read, at the
  * offsets that every version of the kernel record since CUPTI 8 has (cupti_activity.h).
+ *
+ * Invariants: 1. `receiver`, the one variable of the process in all of the tuner, is the live
+ * paro_cupti or NULL: CUPTI gives its callbacks no context. It is set by compare-and-swap before
+ * recording begins, so that a second one is refused, and cleared after recording has ended and all
+ * buffers were handed in: no callback sees one that is being freed. 2. `records`, `n`, `capacity`
+ * and `is_incomplete` are touched under `lock` only, for CUPTI may hand buffers in on a thread of
+ * its own; `taken` belongs to the caller's thread. 3. A buffer is CUPTI's from request to
+ * completion, and is freed there whoever receives. 4. The library stays loaded: it cannot be
+ * unloaded while the driver has its hooks.
  */
 #include "tuner/cupti.h"
 

@@ -379,6 +379,14 @@ static void explain(paro_tune_work *w)
              paro_candidate_state_name(m->state), m->reason);
 }
 
+double paro_tune_floor_us(const paro_tune_session *session, const paro_problem *problem)
+{
+    const double read_gbs = paro_process_get_info(session->process)->read_gbs;
+    paro_cost cost = {0};
+    problem->family->cost(problem, &cost);
+    return read_gbs > 0 ? cost.bytes / read_gbs / 1e3 : 0;
+}
+
 paro_status paro_tune_work_run(paro_error *err, paro_tune_work *w, paro_tune_row *row)
 {
     const paro_process_info *info = paro_process_get_info(w->session->process);
@@ -401,8 +409,6 @@ paro_status paro_tune_work_run(paro_error *err, paro_tune_work *w, paro_tune_row
     }
     const paro_measurement *m = &w->search.candidates[winner].found;
     const paro_measurement *fallback = &w->search.candidates[w->search.default_index].found;
-    paro_cost cost = {0};
-    w->problem.family->cost(&w->problem, &cost);
     config_text(w, winner, w->winner);
     snprintf(w->clock, sizeof w->clock, "%s", m->clock);
     found.config = w->winner;
@@ -411,7 +417,7 @@ paro_status paro_tune_work_run(paro_error *err, paro_tune_work *w, paro_tune_row
     found.median_us = m->median_us;
     found.spread_us = m->spread_us;
     found.default_us = fallback->state == PARO_CANDIDATE_TIMED ? fallback->median_us : 0;
-    found.floor_us = info->read_gbs > 0 ? cost.bytes / info->read_gbs / 1e3 : 0;
+    found.floor_us = paro_tune_floor_us(w->session, &w->problem);
     found.occupancy = m->occupancy;
     found.n_ties = n_ties;
     *row = found;

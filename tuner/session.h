@@ -38,6 +38,9 @@ typedef struct paro_tune_session {
     uint64_t n_done, n_total; /* problems, for reports */
 } paro_tune_session;
 
+/* What reading the problem's bytes takes at the bandwidth of this run; 0: not measured. */
+double paro_tune_floor_us(const paro_tune_session *session, const paro_problem *problem);
+
 typedef struct paro_tune_work paro_tune_work;
 
 /* Candidates of a problem, pruned and on their way through the compiler. */

@@ -123,13 +123,13 @@ static void session_close(paro_tune_session *s)
 
 /* A row from the cache, where the problem was tuned already with today's template and the winner's
  * code is still there. */
-static bool recall(paro_tune_session *s, const char *text, const paro_family *family,
+static bool recall(paro_tune_session *s, const char *text, const paro_problem *problem,
                    paro_arena *arena, paro_tune_row *row)
 {
     char hash[PARO_SHA256_HEX_BYTES];
     paro_cache_winner winner;
     paro_cache_kernel kernel;
-    if (s->options->again || paro_template_hash(NULL, family, hash) != PARO_STATUS_OK ||
+    if (s->options->again || paro_template_hash(NULL, problem->family, hash) != PARO_STATUS_OK ||
         paro_cache_get_winner(NULL, s->store.cache, text, s->device_class, hash, NULL, arena,
                               &winner) != PARO_STATUS_OK ||
         winner.n_samples == 0 ||
@@ -143,6 +143,7 @@ static bool recall(paro_tune_session *s, const char *text, const paro_family *fa
         .median_us = winner.median_us,
         .spread_us = winner.spread_us,
         .default_us = winner.default_us,
+        .floor_us = paro_tune_floor_us(s, problem),
         .n_candidates = winner.n_candidates,
         .n_ties = winner.n_ties,
         .clock = winner.clock,
@@ -269,7 +270,7 @@ paro_status paro_tune_within(paro_error *err, paro_cache *cache, const paro_prob
         if (status != PARO_STATUS_OK)
             goto done;
         summary.n_problems++;
-        if (recall(&s, text, q.problems[q.n].family, &arena, &row)) {
+        if (recall(&s, text, &q.problems[q.n], &arena, &row)) {
             summary.n_from_cache++;
             tell(options, &row);
             continue;

@@ -28,8 +28,9 @@ typedef struct paro_tune_row {
     double median_us;
     double spread_us;  /* 90th - 10th percentile */
     double default_us; /* the default config's median in the same run */
-    double floor_us; /* max(bytes / read bandwidth, operations / rate), both as this run measured */
-    double occupancy; /* of the longest kernel: resident threads / those that fit; 0: unknown */
+    double floor_us;   /* what reading its bytes takes at the bandwidth this run measured: no floor
+                          for what its arithmetic bounds; 0: not measured */
+    double occupancy;  /* of the longest kernel: resident threads / those that fit; 0: unknown */
     uint32_t n_candidates, n_timed, n_wrong, n_refused, n_crashed, n_hung, n_pruned, n_ties;
     const char *clock; /* "cupti", "graph", "events" */
     double seconds;
