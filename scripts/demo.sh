@@ -193,8 +193,8 @@ if "$paro" version --output=json | grep -q '"has_nvrtc": true'; then
     show "$paro" kernel check --model="$work/rtn4" --buckets=1 --arch=$archs --emulate
     "$paro" kernel check --model="$work/rtn4" --buckets=1 --arch=$archs --emulate | sed 's/^/  /'
     echo
-    show "$paro" tune --model="$work/rtn4" --compile-only --arch=$archs
-    "$paro" tune --model="$work/rtn4" --compile-only --arch=$archs | sed 's/^/  /'
+    show "$paro" tune --model="$work/rtn4" --buckets=1,32 --compile-only --arch=$archs
+    "$paro" tune --model="$work/rtn4" --buckets=1,32 --compile-only --arch=$archs | sed 's/^/  /'
     show "$paro" cache info
     "$paro" cache info | sed 's/^/  /'
 
