@@ -109,7 +109,7 @@ static uint32_t stride(const paro_problem *problem)
     return ((uint32_t)problem->values[KEY_HEAD_DIM] / vector | 1) * vector;
 }
 
-/* Tiles of keys and values, queries, weights; in their place later what warps merge. */
+/* Tiles of keys and values, weights, queries; in their place later what warps merge. */
 static uint32_t shared_bytes(const paro_problem *problem, const paro_kernel_config *config)
 {
     uint32_t head_dim = (uint32_t)problem->values[KEY_HEAD_DIM];

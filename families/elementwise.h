@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the families of plain kernels share: element types as text, widths of accesses, and an
+ * What the families share: element types as text, how many pieces, widths of accesses; and an
  * estimate for kernels that only move memory.
  */
 #ifndef PARO_FAMILIES_ELEMENTWISE_H
@@ -15,9 +15,9 @@ static inline const char *paro_scalar_text(int64_t dtype)
     return names[dtype];
 }
 
-static inline uint32_t paro_divide_up(uint32_t n, uint32_t by)
+static inline uint32_t paro_divide_up(uint64_t n, uint64_t by)
 {
-    return (n + by - 1) / by;
+    return (uint32_t)((n + by - 1) / by);
 }
 
 /* Elements of an access: the most, of at most 16 bytes, that divide n. */

@@ -164,11 +164,10 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
                   const paro_arch *arch, paro_holes *list)
 {
     (void)arch;
-    static const char *const outputs[] = {"f16", "bf16", "float"};
     uint32_t n;
     paro_linear_geometry g = geometry_of(problem, config, &n);
     paro_hole_text(list, "dtype", "%s", dtype_choices[problem->values[KEY_DTYPE]]);
-    paro_hole_text(list, "out", "%s", outputs[problem->values[KEY_OUT]]);
+    paro_hole_text(list, "out", "%s", paro_scalar_text(problem->values[KEY_OUT]));
     paro_hole_integer(list, "n", n);
     paro_hole_integer(list, "k", g.k);
     paro_hole_text(list, "uses_mma", "%s", g.mma ? "true" : "false");

@@ -11,11 +11,6 @@ enum {
     WHOLE_BYTES = 40 << 10  /* activations that are staged in one go */
 };
 
-uint32_t paro_divide_up(uint64_t n, uint64_t by)
-{
-    return (uint32_t)((n + by - 1) / by);
-}
-
 static uint32_t round_up(uint32_t n, uint32_t to)
 {
     return paro_divide_up(n, to) * to;

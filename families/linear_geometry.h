@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "families/arch.h"
+#include "families/elementwise.h"
 #include "families/problem.h"
 
 typedef struct paro_linear_geometry {
@@ -59,7 +60,5 @@ typedef struct paro_linear_occupancy {
 paro_linear_occupancy paro_linear_occupy(const paro_linear_geometry *g, uint32_t m,
                                          double registers, uint32_t n_sms,
                                          uint32_t sm_shared_bytes);
-
-uint32_t paro_divide_up(uint64_t n, uint64_t by);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "families/elementwise.h"
 #include "families/random.h"
 #include "families/rotation_tables.h"
 
@@ -93,9 +94,8 @@ static void default_config(const paro_problem *problem, const paro_arch *arch,
 static void holes(const paro_problem *problem, const paro_kernel_config *config,
                   const paro_arch *arch, paro_holes *list)
 {
-    static const char *const scalars[] = {"f16", "bf16", "float"};
     (void)arch;
-    paro_hole_text(list, "dtype", "%s", scalars[problem->values[KEY_DTYPE]]);
+    paro_hole_text(list, "dtype", "%s", paro_scalar_text(problem->values[KEY_DTYPE]));
     paro_hole_integer(list, "h", problem->values[KEY_H]);
     paro_hole_integer(list, "group", problem->values[KEY_GROUP]);
     paro_hole_integer(list, "krot", problem->values[KEY_KROT]);
@@ -103,11 +103,6 @@ static void holes(const paro_problem *problem, const paro_kernel_config *config,
     paro_hole_integer(list, "tokens", config->values[PARAM_TOKENS]);
     paro_hole_integer(list, "warps", config->values[PARAM_WARPS]);
     paro_hole_integer(list, "shared_bytes", shared_bytes(problem, config));
-}
-
-static uint32_t divide_up(uint32_t n, uint32_t by)
-{
-    return (n + by - 1) / by;
 }
 
 static void plan(const paro_problem *problem, const paro_kernel_config *config,
@@ -118,9 +113,10 @@ static void plan(const paro_problem *problem, const paro_kernel_config *config,
         .n_launches = 1,
         .launches = {
             {.kernel = "rotate",
-             .grid = {divide_up((uint32_t)problem->values[KEY_H], warps * warp_channels(problem)),
-                      divide_up((uint32_t)problem->values[KEY_M],
-                                (uint32_t)config->values[PARAM_TOKENS]),
+             .grid = {paro_divide_up((uint32_t)problem->values[KEY_H],
+                                     warps * warp_channels(problem)),
+                      paro_divide_up((uint32_t)problem->values[KEY_M],
+                                     (uint32_t)config->values[PARAM_TOKENS]),
                       (uint32_t)problem->values[KEY_OUTPUTS]},
              .n_threads = 32 * warps,
              .shared_bytes = shared_bytes(problem, config),

@@ -42,8 +42,9 @@ constexpr u32 LANE_PAIRS = (PAIRS + 31) / 32;
 constexpr u32 PIECES = HEAD_DIM / VECTOR; // of a row, each one access
 constexpr u32 COMBINE_THREADS = 128;
 
-// Shared memory: each stage's keys and values, STRIDE elements a row; the queries; the weights that
-// a warp found. Afterwards, from its start, what the warps merge: vectors; maximum and sum.
+// Shared memory: each stage's keys and values, STRIDE elements a row; the weights that a warp found,
+// which are read 16 bytes at a time; the queries. Afterwards, from its start, what the warps merge:
+// vectors; maximum and sum.
 constexpr u32 TILE = KEYS * STRIDE;
 constexpr u32 TILE_BYTES = STAGES * 2 * TILE * sizeof(scalar);
 constexpr bool ASYNC = VECTOR * sizeof(scalar) == 16;
@@ -241,10 +242,11 @@ attention(const scalar *__restrict__ q, const scalar *__restrict__ keys,
           float *__restrict__ split_sums)
 {
     scalar *tiles = shared_memory<scalar>();
-    float *query_tile = (float *)(tiles + STAGES * 2 * TILE);
+    float *weight_tile = (float *)(tiles + STAGES * 2 * TILE);
+    float *query_tile = weight_tile + WARPS * ROWS * RUN;
     const u32 row_warp = warp_index() % ROW_WARPS, key_warp = warp_index() / ROW_WARPS;
     float *my_queries = query_tile + row_warp * ROWS * HEAD_DIM;
-    float *my_weights = query_tile + TILE_ROWS * HEAD_DIM + warp_index() * ROWS * RUN;
+    float *my_weights = weight_tile + warp_index() * ROWS * RUN;
     const u32 kv_head = block_index_y(), split = block_index_z();
     const u32 n_rows = m * GROUP, first_row = block_index_x() * TILE_ROWS;
     const u32 position = state[0];

@@ -175,6 +175,9 @@ static void test_kernels(void **state)
                   "splits=1,keys=128,stages=1,rows=8,row_warps=1,key_warps=4", 0, 4);
     test_emulated(gpu, "attention:heads=2,kv_heads=1,head_dim=250,m=2,dtype=f16,ctx=33",
                   "splits=1,keys=64,stages=1,rows=4,row_warps=1,key_warps=1", 0, 2);
+    /* one row of channels that are no multiple of 16 bytes in shared memory */
+    test_emulated(gpu, "attention:heads=1,kv_heads=1,head_dim=6,m=1,dtype=f16,ctx=40",
+                  "splits=1,keys=64,stages=1,rows=1,row_warps=1,key_warps=2", 0, 2);
     paro_gpu_free(gpu);
 }
 
