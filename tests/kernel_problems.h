@@ -40,7 +40,7 @@ static const test_key_range test_key_ranges[] = {
     {NULL, "vocab", 8, {1, 2, 31, 32, 64, 100, 257, 1000}},
     {NULL, "heads", 6, {1, 2, 3, 4, 6, 8}},
     {NULL, "kv_heads", 4, {1, 2, 3, 4}},
-    {NULL, "head_dim", 6, {16, 32, 64, 80, 96, 128}},
+    {NULL, "head_dim", 8, {6, 16, 32, 50, 64, 80, 96, 128}},
     {NULL, "ctx", 6, {16, 33, 64, 96, 128, 200}},
     {NULL, "bytes", 5, {16, 32, 4096, 65552, 300000}},
 };
