@@ -85,11 +85,29 @@ static bool usable(search *s, const paro_cache_winner *winner, paro_kernel_confi
 /* ---- kernels -----------------------------------------------------------------------------------
  */
 
-/* The target of the kernel named, as its row says (it is checked when the kernel is read): its
- * rank, -1 where it does not run here or is not there. */
-static paro_status target_rank(paro_error *err, const lookup *l, const char *key, int *rank)
+/* The rank of a sound kernel's target; -1 where it does not run here or is not there. */
+static paro_status checked_rank(paro_error *err, const lookup *l, const char *key, int *rank)
 {
+    paro_arena arena = {0};
+    paro_cache_kernel kernel;
+    paro_error why = {.status = PARO_STATUS_OK};
+    paro_status status = paro_cache_get_kernel(&why, l->cache, key, &arena, &kernel);
+    *rank = status == PARO_STATUS_OK ? paro_cache_target_rank(kernel.arch, l->capability) : -1;
+    paro_arena_release(&arena);
+    return status == PARO_STATUS_OK || status == PARO_STATUS_NOT_FOUND
+               ? PARO_STATUS_OK
+               : paro_fail(err, status, "%s", why.message);
+}
+
+/* The target of the kernel named, as its row says: its rank, -1 where it does not run here or is
+ * not there. The row is checked when the kernel is read; where nothing else can take its place
+ * then, here. */
+static paro_status target_rank(paro_error *err, const search *s, const char *key, int *rank)
+{
+    const lookup *l = s->l;
     int best = -1;
+    if (s->request->only_compiled && key[0] != 0)
+        return checked_rank(err, l, key, rank);
     for (int i = 0; i < PARO_CACHE_LAYERS && key[0] != 0 && best < 0; i++) {
         paro_cache_layer *layer = &l->cache->layers[i];
         paro_error why = {.status = PARO_STATUS_OK};
@@ -161,7 +179,7 @@ static paro_status find_compiled(paro_error *err, search *s, const paro_kernel_c
         if (!usable(s, row, &its) ||
             (config != NULL && !same_config(s->request->problem->family, config, &its)))
             continue;
-        status = target_rank(err, s->l, row->kernel, &rank);
+        status = target_rank(err, s, row->kernel, &rank);
         if (status != PARO_STATUS_OK || rank < 0)
             continue;
         double distance = row_distance(s->l, row, rank);
@@ -190,7 +208,7 @@ static paro_status take(paro_error *err, search *s, paro_grade grade,
     int rank = -1;
     paro_status status = PARO_STATUS_OK;
     if (winner != NULL && of_this_problem) {
-        status = target_rank(err, s->l, winner->kernel, &rank);
+        status = target_rank(err, s, winner->kernel, &rank);
         if (rank >= 0)
             memcpy(found.key, winner->kernel, sizeof found.key);
     }

@@ -259,6 +259,55 @@ static void test_nothing(void **state)
 }
 
 /* A winner's config and code; beside it, a default's code is there for another problem only. */
+/* Overwrites the only place in a file where `from` stands. */
+static void damage(const char *path, const char *from)
+{
+    paro_error err;
+    char *data = NULL;
+    size_t n_bytes = 0, at = 0;
+    assert_ok(paro_file_read(&err, path, 1 << 24, &data, &n_bytes));
+    const size_t n = strlen(from);
+    while (at + n <= n_bytes && memcmp(data + at, from, n) != 0)
+        at++;
+    assert_true(at + n <= n_bytes);
+    data[at] ^= 1;
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, n_bytes, file), n_bytes);
+    assert_int_equal(fclose(file), 0);
+    free(data);
+}
+
+/* Without a compiler, a winner whose kernel is damaged gives way to what is sound. */
+static void test_damaged_winner(void **state)
+{
+    (void)state;
+    paro_error err;
+    static const char wide[] = "swiglu:n=4096,m=4,dtype=f16";
+    static fake_gpu k;
+    fake_gpu_init(&k, PARO_GPU_KIND_CUDA, 90);
+    char *dir = test_dir_new(), *path = test_path(dir, "cache.db");
+    paro_device_info other = k.gpu.info;
+    other.n_sms -= 20;
+    fill_cache(path, wide, "threads=128", "sm_90", "sm_90", "cubin that breaks", true, &k.gpu.info);
+    fill_cache(path, wide, "threads=256", "sm_90", "sm_90", "cubin of another", true, &other);
+    for (int is_damaged = 0; is_damaged < 2; is_damaged++) {
+        if (is_damaged)
+            damage(path, "cubin that breaks");
+        fake_gpu_init(&k, PARO_GPU_KIND_CUDA, 90);
+        paro_kernels *kernels =
+            new_kernels(&k.gpu, &(paro_kernels_options){.cache_path = path, .no_nvrtc = true});
+        paro_kernel_request request = {.problem = problem_of(wide)};
+        assert_ok(paro_kernels_load(&err, kernels, &request, 1));
+        assert_string_equal(k.images[0], is_damaged ? "cubin of another" : "cubin that breaks");
+        assert_int_equal(request.kernel->grade,
+                         is_damaged ? PARO_GRADE_NEAR_DEVICE : PARO_GRADE_EXACT);
+        paro_kernels_free(kernels);
+    }
+    free(path);
+    test_dir_remove(dir);
+}
+
 /* A file that is no cache does not take the other one with it. */
 static void test_one_bad_file(void **state)
 {
@@ -442,10 +491,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_launch),       cmocka_unit_test(test_shared),
         cmocka_unit_test(test_shared_fails), cmocka_unit_test(test_layouts),
-        cmocka_unit_test(test_one_bad_file), cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_winner),       cmocka_unit_test(test_targets),
-        cmocka_unit_test(test_wrong_kernel), cmocka_unit_test(test_compiled),
-        cmocka_unit_test(test_unsupported),
+        cmocka_unit_test(test_one_bad_file), cmocka_unit_test(test_damaged_winner),
+        cmocka_unit_test(test_nothing),      cmocka_unit_test(test_winner),
+        cmocka_unit_test(test_targets),      cmocka_unit_test(test_wrong_kernel),
+        cmocka_unit_test(test_compiled),     cmocka_unit_test(test_unsupported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
