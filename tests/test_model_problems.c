@@ -84,8 +84,8 @@ static void test_llama(void **state)
         "norm:h=4096,m=1,dtype=f16,add=0",
         "pack_w4:n=6144,k=4096,group=128,parts=4096+1024+1024,layout=mma16",
         "pack_w4:n=6144,k=4096,group=128,parts=4096+1024+1024,layout=awq",
-        "linear_w4:n=6144,k=4096,m=1,group=128,krot=8,dtype=f16,parts=4096+1024+1024,zero=u4,"
-        "bias=0",
+        ("linear_w4:n=6144,k=4096,m=1,group=128,krot=8,dtype=f16,parts=4096+1024+1024,"
+         "zero=u4,bias=0"),
         "rope:heads=32,kv_heads=8,head_dim=128,m=1,dtype=f16,qk_norm=0",
         "attention:heads=32,kv_heads=8,head_dim=128,m=1,dtype=f16,ctx=2048",
         "pack_w4:n=4096,k=4096,group=128,parts=4096,layout=mma16",
