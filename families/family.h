@@ -145,7 +145,9 @@ struct paro_family {
                      paro_arg_info *out);
 
     /* 7. Valid random contents of every input (and inout) of a case whose buffers are allocated,
-     * and its scalars; the same seed gives the same data whatever the pool's number of threads. */
+     * and its scalars; the same seed gives the same data whatever the pool's number of threads.
+     * Where the work depends on the data (attention: on how many keys there are), an even seed
+     * draws the most that the problem allows, an odd one any: what is timed has an even one. */
     void (*fill)(paro_case *c, uint64_t seed, paro_pool *pool);
 
     /* 8. The host reference in fp64: expected[arg] [n] for every output and inout argument

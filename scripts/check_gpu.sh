@@ -6,7 +6,7 @@
 #
 #     scripts/check_gpu.sh BUILD_DIR OUT [PART...]
 #
-# Parts (default: all): sanitize, models, tests, tune, bench. Needs the programs paro, check_kernels_gpu,
+# Parts (default: all): sanitize, models, tests, tune, exhaustive, bench. Needs the programs paro, check_kernels_gpu,
 # check_model_gpu, test_cmd_gpu and test_lib_gpu in BUILD_DIR, NVRTC, and for `sanitize`
 # compute-sanitizer. Models are models/demo and those of the folder PARO_SHARED (../shared).
 set -uo pipefail
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 build=${1:?usage: scripts/check_gpu.sh BUILD_DIR OUT [PART...]}
 out=${2:?usage: scripts/check_gpu.sh BUILD_DIR OUT [PART...]}
 shift 2
-[ $# -gt 0 ] || set -- sanitize models tests tune bench
+[ $# -gt 0 ] || set -- sanitize models tests tune exhaustive bench
 shared=${PARO_SHARED:-../shared}
 mkdir -p "$out"
 n_failed=0
@@ -96,6 +96,9 @@ tune() {
     done
     check compare scripts/compare_winners.py "$out/first.db" "$out/second.db"
     tail -n 1 "$out/compare.txt"
+}
+
+exhaustive() { # after tune
     rm -f "$out/exhaustive.db"
     PARO_CACHE=$out/exhaustive.db check exhaustive "$build/paro" tune --quiet \
         --strategy exhaustive "${linears[@]}"
@@ -118,7 +121,7 @@ bench() {
 for part in "$@"; do
     echo "== $part"
     case $part in
-        sanitize | models | tests | tune | bench) "$part" ;;
+        sanitize | models | tests | tune | exhaustive | bench) "$part" ;;
         *) echo "check_gpu: there is no part '$part'" >&2; exit 2 ;;
     esac
 done

@@ -203,7 +203,7 @@ static paro_status measure(paro_error *err, const bench *b, const paro_problem *
     problem->family->cost(problem, &cost);
     paro_bench_row row = {
         .problem = text, .config = config, .bytes = cost.bytes, .operations = cost.operations};
-    const uint64_t seed = b->options->seed != 0 ? b->options->seed : 1;
+    const uint64_t seed = b->options->seed & ~UINT64_C(1);
     paro_status status = find_kernel(err, b, problem, &arena, &lookup, &binary);
     if (status == PARO_STATUS_OK)
         status = paro_trial_new(err, b->gpu, problem, 0, &lookup.config, seed, b->pool, &trial);

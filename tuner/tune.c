@@ -97,6 +97,7 @@ static paro_status session_open(paro_error *err, paro_tune_session *s, paro_cach
     paro_device_class(&info->device, s->device_class);
     s->seed = options->seed != 0 ? options->seed
                                  : paro_hash_mix((uint64_t)time(NULL) ^ ((uint64_t)getpid() << 32));
+    s->seed &= ~UINT64_C(1);
     s->store = (paro_store){
         .cache = cache,
         .device_class = s->device_class,

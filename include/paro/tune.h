@@ -46,7 +46,7 @@ typedef struct paro_tune_options {
     uint32_t shard;        /* problem i is this shard's where i % n_shards == shard */
     uint32_t n_shards;     /* 0: 1 */
     bool again;            /* also what the cache has a winner for */
-    uint64_t seed;         /* of the data; 0: drawn anew */
+    uint64_t seed;         /* of the data, made even; 0: drawn anew */
     /* The program to run as worker process, with `worker_args` (NULL-terminated) as its arguments:
      * it is to call paro_tune_worker(0, 1). */
     const char *worker;
