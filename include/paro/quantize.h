@@ -44,7 +44,7 @@ const char *paro_recipe_shipped(size_t n);
 /* What will be done to one linear. Strings live as long as the plan. */
 typedef struct paro_plan_linear {
     const char *name;   /* for example "model.layers.0.self_attn.q_proj" */
-    const char *method; /* "rtn", or "keep" where it stays as it is */
+    const char *method; /* "rtn"; "block": the recipe's block function; "keep": stays as it is */
     const char *rule;   /* the recipe's pattern that chose it; "" for keep */
     uint32_t n_out;     /* rows of W [n_out, n_in] */
     uint32_t n_in;
