@@ -365,6 +365,43 @@ paro_status paro_calibrate(paro_error *err, const paro_model *model, const paro_
     return PARO_STATUS_OK;
 }
 
+paro_status paro_calibrate_plan(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                const paro_quantize_options *options, const char *work_dir,
+                                paro_block_store **out)
+{
+    const paro_dataset_options data = {.sources = options->texts,
+                                       .n_sources = options->n_texts,
+                                       .n_train = plan->data.n_train,
+                                       .n_validation = plan->data.n_validation,
+                                       .n_tokens = plan->data.n_tokens,
+                                       .seed = plan->data.seed,
+                                       .observer = options->observer};
+    const paro_calibration_options calibration = {.work_dir = work_dir,
+                                                  .memory_bytes = options->memory_bytes / 2,
+                                                  .observer = options->observer};
+    paro_dataset dataset = {0};
+    if (plan->block.run == NULL) {
+        *out = NULL;
+        return PARO_STATUS_OK;
+    }
+    if (options->n_texts > 0 && options->tokenizer == NULL)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "calibration: expected the model's tokenizer beside %zu text(s), found "
+                         "none",
+                         options->n_texts);
+    if (options->n_texts == 0)
+        paro_log(options->observer, PARO_LOG_LEVEL_INFO,
+                 "no calibration text is given: the model writes its own samples");
+    paro_status status =
+        options->n_texts > 0
+            ? paro_dataset_from_texts(err, model, options->tokenizer, &data, &dataset)
+            : paro_dataset_generate(err, model, &data, &dataset);
+    if (status == PARO_STATUS_OK)
+        status = paro_calibrate(err, model, plan, &dataset, &calibration, out);
+    paro_dataset_release(&dataset);
+    return status;
+}
+
 paro_status paro_calibrated_get(paro_error *err, const paro_block_store *store,
                                 const paro_plan *plan, size_t n, paro_train_linear *out)
 {

@@ -32,6 +32,12 @@ paro_status paro_calibrate(paro_error *err, const paro_model *model, const paro_
                            const paro_dataset *dataset, const paro_calibration_options *options,
                            paro_block_store **out);
 
+/* paro_calibrate on the data that the plan asks for, from options' texts or by the model itself.
+ * *out is NULL where the plan has no block function. work_dir as above. */
+paro_status paro_calibrate_plan(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                const paro_quantize_options *options, const char *work_dir,
+                                paro_block_store **out);
+
 /* The n-th linear of the plan as calibrated (paro_block_store_get). */
 paro_status paro_calibrated_get(paro_error *err, const paro_block_store *store,
                                 const paro_plan *plan, size_t n, paro_train_linear *out);
