@@ -301,7 +301,7 @@ static paro_status push_quantised(paro_error *err, run *r, uint32_t layer)
             continue;
         status = paro_block_store_get(err, r->store, layer, &linear);
         if (status == PARO_STATUS_OK) /* the original is not needed any more */
-            paro_train_linear_effective(&linear, r->model->pool, r->original[slot]);
+            status = paro_train_linear_effective(err, &linear, r->model->pool, r->original[slot]);
         paro_train_linear_release(&linear);
     }
     return status == PARO_STATUS_OK ? push(err, r, layer, weights, &r->x) : status;

@@ -269,19 +269,25 @@ static void sum_row(void *context, size_t row, int worker)
     t->sums[2 * row + 1] = size;
 }
 
-static double relative_error(conversion *c, const paro_train_linear *linear)
+static paro_status relative_error(paro_error *err, conversion *c, const paro_train_linear *linear,
+                                  double *out)
 {
     double difference = 0, size = 0;
-    if (c->calibrated == NULL)
-        return paro_quantised_error(&linear->codes, c->model->pool, c->w, c->row_sums);
-    paro_train_linear_effective(linear, c->model->pool, c->effective);
+    if (c->calibrated == NULL) {
+        *out = paro_quantised_error(&linear->codes, c->model->pool, c->w, c->row_sums);
+        return PARO_STATUS_OK;
+    }
+    paro_status status = paro_train_linear_effective(err, linear, c->model->pool, c->effective);
+    if (status != PARO_STATUS_OK)
+        return status;
     difference_task task = {c->effective, c->w, linear->n_in, c->row_sums};
     paro_pool_run(c->model->pool, linear->n_out, sum_row, &task);
     for (size_t row = 0; row < linear->n_out; row++) {
         difference += c->row_sums[2 * row];
         size += c->row_sums[2 * row + 1];
     }
-    return size > 0 ? sqrt(difference / size) : 0;
+    *out = size > 0 ? sqrt(difference / size) : 0;
+    return PARO_STATUS_OK;
 }
 
 /* By the plan's method: codes, and a transform that does nothing (its scales are c->ones). */
@@ -320,8 +326,10 @@ static paro_status quantise_linear(paro_error *err, conversion *c, size_t n, par
     }
     if (status == PARO_STATUS_OK)
         status = paro_format_check_linear(err, c->format, c->krot, out);
+    double error = 0;
+    if (status == PARO_STATUS_OK)
+        status = relative_error(err, c, out, &error);
     if (status == PARO_STATUS_OK) {
-        double error = relative_error(c, out);
         c->sum_errors += error;
         c->max_error = error > c->max_error ? error : c->max_error;
         status = hide_linear(err, c, linear, c->format->tensors, c->format->n_tensors);

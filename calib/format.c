@@ -195,9 +195,9 @@ static paro_status encode_weight(paro_error *err, paro_pool *pool, const paro_tr
     float *w = malloc(n * sizeof *w);
     if (w == NULL)
         return paro_fail_memory(err, n * sizeof *w, "a dequantised weight");
-    paro_status status = PARO_STATUS_OK;
-    paro_train_linear_effective(linear, pool, w);
-    paro_array_from_f32(halves, PARO_DTYPE_F16, w, n);
+    paro_status status = paro_train_linear_effective(err, linear, pool, w);
+    if (status == PARO_STATUS_OK)
+        paro_array_from_f32(halves, PARO_DTYPE_F16, w, n);
     for (size_t i = 0; i < n && status == PARO_STATUS_OK; i++)
         if (!isfinite(paro_f32_from_f16(halves[i])))
             status = paro_fail(err, PARO_STATUS_UNSUPPORTED,
