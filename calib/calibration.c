@@ -384,18 +384,16 @@ paro_status paro_calibrate_plan(paro_error *err, const paro_model *model, const 
         *out = NULL;
         return PARO_STATUS_OK;
     }
-    if (options->n_texts > 0 && options->tokenizer == NULL)
+    if (options->tokenizer == NULL)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
-                         "calibration: expected the model's tokenizer beside %zu text(s), found "
-                         "none",
-                         options->n_texts);
+                         "calibration: expected the model's tokenizer, found none");
     if (options->n_texts == 0)
         paro_log(options->observer, PARO_LOG_LEVEL_INFO,
                  "no calibration text is given: the model writes its own samples");
     paro_status status =
         options->n_texts > 0
             ? paro_dataset_from_texts(err, model, options->tokenizer, &data, &dataset)
-            : paro_dataset_generate(err, model, &data, &dataset);
+            : paro_dataset_generate(err, model, options->tokenizer, &data, &dataset);
     if (status == PARO_STATUS_OK)
         status = paro_calibrate(err, model, plan, &dataset, &calibration, out);
     paro_dataset_release(&dataset);

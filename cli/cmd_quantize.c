@@ -410,7 +410,7 @@ static paro_exit write_checkpoint(paro_console *console, quantization *q)
                                .work_dir = a->work,
                                .memory_bytes = a->memory_bytes};
     paro_status status = PARO_STATUS_OK;
-    if (texts.n_sources > 0)
+    if (paro_plan_calibrates(q->plan))
         status = paro_tokenizer_open(&err, q->dir, &tokenizer);
     o.tokenizer = tokenizer;
     if (status == PARO_STATUS_OK)

@@ -66,6 +66,8 @@ void paro_plan_free(paro_plan *plan);
 size_t paro_plan_n_linears(const paro_plan *plan);
 /* The n-th linear; n < paro_plan_n_linears. */
 void paro_plan_get(const paro_plan *plan, size_t n, paro_plan_linear *out);
+/* Whether the recipe has a block function: quantising then takes data and time. */
+bool paro_plan_calibrates(const paro_plan *plan);
 const char *paro_plan_recipe_sha256(const paro_plan *plan); /* 64 hexadecimal digits */
 
 typedef enum paro_format {
@@ -100,7 +102,7 @@ typedef struct paro_quantize_options {
 
     /* What recipes with a block function calibrate with; not looked at for others. How many samples
      * of how many tokens is the recipe's to say. */
-    const paro_tokenizer *tokenizer; /* the model's; needed where there are texts */
+    const paro_tokenizer *tokenizer; /* the model's */
     const paro_text_source *texts;   /* none: the model writes its own, which is slow */
     size_t n_texts;
     /* Finished blocks are kept in work_dir (NULL: `out_dir`.paro-work) until the checkpoint is
