@@ -15,12 +15,17 @@ static void use_one_thread(void)
     openblas_set_num_threads(1);
 }
 
+static void use_one_thread_once(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, use_one_thread);
+}
+
 static void product(CBLAS_TRANSPOSE transpose, size_t m, size_t n, size_t k, float scale,
                     const float *a, size_t a_stride, const float *b, size_t b_stride, float keep,
                     float *c, size_t c_stride)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, use_one_thread);
+    use_one_thread_once();
     for (size_t row = 0; row < m; row += MAX_ROWS) {
         size_t n_rows = m - row < MAX_ROWS ? m - row : MAX_ROWS;
         cblas_sgemm(CblasRowMajor, CblasNoTrans, transpose, (blasint)n_rows, (blasint)n, (blasint)k,
@@ -40,4 +45,17 @@ void paro_blas_product_transposed(size_t m, size_t n, size_t k, float scale, con
                                   float *c, size_t c_stride)
 {
     product(CblasTrans, m, n, k, scale, a, a_stride, b, b_stride, keep, c, c_stride);
+}
+
+void paro_blas_product_transposed_f64(size_t m, size_t n, size_t k, double scale, const double *a,
+                                      size_t a_stride, const double *b, size_t b_stride,
+                                      double keep, double *c, size_t c_stride)
+{
+    use_one_thread_once();
+    for (size_t row = 0; row < m; row += MAX_ROWS) {
+        size_t n_rows = m - row < MAX_ROWS ? m - row : MAX_ROWS;
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)n_rows, (blasint)n,
+                    (blasint)k, scale, a + row * a_stride, (blasint)a_stride, b, (blasint)b_stride,
+                    keep, c + row * c_stride, (blasint)c_stride);
+    }
 }
