@@ -10,6 +10,7 @@
 #include "base/nearest.h"
 #include "families/attention.h"
 #include "families/embed.h"
+#include "families/fake_quant.h"
 #include "families/linear_16.h"
 #include "families/linear_w4.h"
 #include "families/norm.h"
@@ -22,9 +23,19 @@
 
 /* One line for each; its header is families/NAME.h. NULL ends the table. */
 static const paro_family *const families[] = {
-    &paro_family_rotate, &paro_family_linear_w4, &paro_family_pack_w4,   &paro_family_linear_16,
-    &paro_family_norm,   &paro_family_rope,      &paro_family_attention, &paro_family_swiglu,
-    &paro_family_embed,  &paro_family_sample,    &paro_family_read,      NULL,
+    &paro_family_rotate,
+    &paro_family_linear_w4,
+    &paro_family_pack_w4,
+    &paro_family_linear_16,
+    &paro_family_norm,
+    &paro_family_rope,
+    &paro_family_attention,
+    &paro_family_swiglu,
+    &paro_family_embed,
+    &paro_family_sample,
+    &paro_family_read,
+    &paro_family_fake_quant,
+    NULL,
 };
 
 const paro_family *paro_family_get(size_t n)

@@ -46,6 +46,9 @@ static const char *const problems[] = {
     "sample:vocab=128256,m=1",
     "sample:vocab=7,m=8",
     "read:bytes=1048576",
+    "fake_quant:n=4096,k=4096,group=128,krot=8,learned=0,dtype=f16",
+    "fake_quant:n=33,k=512,group=256,krot=16,bits=8,learned=1,dtype=f32",
+    "fake_quant:n=7,k=96,group=32,krot=0,bits=2,learned=1,dtype=bf16",
 };
 enum {
     N_PROBLEMS = sizeof problems / sizeof problems[0],
