@@ -11,6 +11,7 @@
 #include "families/attention.h"
 #include "families/embed.h"
 #include "families/fake_quant.h"
+#include "families/fake_quant_grad.h"
 #include "families/linear_16.h"
 #include "families/linear_w4.h"
 #include "families/norm.h"
@@ -35,6 +36,7 @@ static const paro_family *const families[] = {
     &paro_family_sample,
     &paro_family_read,
     &paro_family_fake_quant,
+    &paro_family_fake_quant_grad,
     NULL,
 };
 
