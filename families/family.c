@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/nearest.h"
+#include "families/adamw.h"
 #include "families/attention.h"
 #include "families/embed.h"
 #include "families/fake_quant.h"
@@ -20,6 +21,7 @@
 #include "families/rope.h"
 #include "families/rotate.h"
 #include "families/sample.h"
+#include "families/smooth_l1.h"
 #include "families/swiglu.h"
 
 /* One line for each; its header is families/NAME.h. NULL ends the table. */
@@ -37,6 +39,8 @@ static const paro_family *const families[] = {
     &paro_family_read,
     &paro_family_fake_quant,
     &paro_family_fake_quant_grad,
+    &paro_family_adamw,
+    &paro_family_smooth_l1,
     NULL,
 };
 

@@ -30,6 +30,9 @@ static const test_key_range test_key_ranges[] = {
     {"swiglu", "n", 10, {1, 2, 7, 8, 64, 96, 128, 250, 576, 1024}},
     {"linear_16", "n", 12, {1, 2, 8, 16, 17, 24, 32, 48, 64, 72, 96, 128}},
     {"linear_16", "k", 10, {1, 8, 16, 24, 32, 64, 72, 96, 128, 256}},
+    {"adamw", "n", 8, {1, 2, 7, 64, 250, 1001, 4096, 10000}},
+    {"adamw", "steps", 3, {1, 2, 1000}},
+    {"smooth_l1", "n", 8, {1, 2, 7, 64, 250, 1001, 4096, 10000}},
     /* With more bits u - q^ is so small beside u that fp32 cannot be held to the fp64 reference. */
     {"fake_quant_grad", "bits", 4, {2, 3, 4, 5}},
     {NULL, "n", 10, {8, 16, 24, 32, 48, 64, 80, 96, 128, 160}},
