@@ -16,13 +16,16 @@
 #include "families/linear_16.h"
 #include "families/linear_w4.h"
 #include "families/norm.h"
+#include "families/norm_grad.h"
 #include "families/pack_w4.h"
 #include "families/read.h"
 #include "families/rope.h"
+#include "families/rope_grad.h"
 #include "families/rotate.h"
 #include "families/sample.h"
 #include "families/smooth_l1.h"
 #include "families/swiglu.h"
+#include "families/swiglu_grad.h"
 
 /* One line for each; its header is families/NAME.h. NULL ends the table. */
 static const paro_family *const families[] = {
@@ -41,6 +44,9 @@ static const paro_family *const families[] = {
     &paro_family_fake_quant_grad,
     &paro_family_adamw,
     &paro_family_smooth_l1,
+    &paro_family_norm_grad,
+    &paro_family_swiglu_grad,
+    &paro_family_rope_grad,
     NULL,
 };
 

@@ -12,7 +12,7 @@ constexpr u32 N_THREADS = 256; // hole: threads
 constexpr u32 VECTOR = 4;      // hole: vector
 
 extern "C" __global__ void __launch_bounds__(N_THREADS, 1)
-adamw(const scalar *__restrict__ gradient, const u32 *__restrict__ step,
+adamw(const scalar *__restrict__ gradient, u32 *__restrict__ step,
       const float *__restrict__ schedule, float gradient_scale, float beta1, float beta2,
       float epsilon, float decay, u32 n, float *__restrict__ parameter, float *__restrict__ first,
       float *__restrict__ second)

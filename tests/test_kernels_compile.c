@@ -58,6 +58,12 @@ static const char *const problems[] = {
     "adamw:n=1001,advance=1",
     "smooth_l1:n=134217728,dtype=f16,target=f16",
     "smooth_l1:n=4099,dtype=f32,target=bf16,gradient=0",
+    "norm_grad:h=4096,m=32768,dtype=f16,add=1,copy=1",
+    "norm_grad:h=5003,m=8,dtype=bf16,add=0",
+    "swiglu_grad:n=14336,m=32768,dtype=f16,forward=1",
+    "swiglu_grad:n=7,m=8,dtype=f32",
+    "rope_grad:heads=32,kv_heads=8,head_dim=128,samples=16,tokens=2048,dtype=f16",
+    "rope_grad:heads=3,kv_heads=1,head_dim=250,samples=2,tokens=3,dtype=f32,qk_norm=1",
 };
 enum {
     N_PROBLEMS = sizeof problems / sizeof problems[0],
