@@ -10,6 +10,8 @@
 #include "base/nearest.h"
 #include "families/adamw.h"
 #include "families/attention.h"
+#include "families/attention_grad.h"
+#include "families/attention_train.h"
 #include "families/embed.h"
 #include "families/fake_quant.h"
 #include "families/fake_quant_grad.h"
@@ -47,6 +49,8 @@ static const paro_family *const families[] = {
     &paro_family_norm_grad,
     &paro_family_swiglu_grad,
     &paro_family_rope_grad,
+    &paro_family_attention_train,
+    &paro_family_attention_grad,
     NULL,
 };
 

@@ -48,6 +48,8 @@ static const test_key_range test_key_ranges[] = {
     {NULL, "heads", 6, {1, 2, 3, 4, 6, 8}},
     {NULL, "kv_heads", 4, {1, 2, 3, 4}},
     {NULL, "head_dim", 8, {6, 16, 32, 50, 64, 80, 96, 128}},
+    {"attention_train", "tokens", 6, {1, 7, 16, 33, 40, 64}},
+    {"attention_grad", "tokens", 6, {7, 16, 17, 33, 40, 64}},
     {NULL, "samples", 3, {1, 2, 3}},
     {NULL, "tokens", 8, {1, 2, 7, 16, 17, 33, 64, 70}},
     {NULL, "ctx", 6, {16, 33, 64, 96, 128, 200}},
