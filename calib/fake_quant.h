@@ -3,31 +3,41 @@
  * Fake quantisation of a weight, forward and backward: W^ of train_linear.h as a differentiable
  * function of w, theta, weight_channel_scales, step and zero.
  *
- * Rounding and clamping pass gradients straight through, as in the reference (arXiv 2511.10645,
- * v0.1.16). Where step and zero are NULL they come from each group's min and max (and 0) at every
- * call, unrounded, and gradients flow through these too:
- *     step = max((max - min) / (2^bits - 1), 1e-5), zero = -min / step, rounded straight through.
- * Learned ones: zero is rounded and clamped to 0 .. 2^bits - 1 straight through.
+ * With top = 2^bits - 1, per row and group, in the notation of train_linear.h:
+ *
+ *     learned       d = max(step, PARO_STEP_MIN), z = clamp(round(zero), 0, top)
+ *     step is NULL  low = min(u, 0), high = max(u, 0), d = max((high - low) / top, PARO_STEP_MIN),
+ *                   z = round(-low / d): unrounded d, at every call
+ *     both          r = round(u / d) + z, c = clamp(r, 0, top), q^ = (c - z) d
+ *
+ * Gradients are exact but for this: every round passes them straight through, and so do the bounds
+ * of a learned step and zero. What is left is the clamp of r.
+ *     0 <= r <= top   dq^/du = 1, dq^/dd = (c - z) - u / d, dq^/dz = 0
+ *     elsewhere       dq^/du = 0, dq^/dd = c - z, dq^/dz = -d: the true gradient; or, with
+ *                     reference_zero (arXiv 2511.10645, v0.1.16), as inside
+ * low and high pass theirs on to the first element that is equal to them, where it is not the 0; d
+ * at its bound passes nothing on to them.
  */
 #ifndef PARO_CALIB_FAKE_QUANT_H
 #define PARO_CALIB_FAKE_QUANT_H
 
 #include "calib/train_linear.h"
 
-/* w_hat [n_out, n_in]. */
-void paro_fake_quant_forward(const paro_train_linear *linear, paro_pool *pool, float *w_hat);
+/* w_hat [n_out, n_in]. For linears that are neither kept nor rounded, as all here. */
+paro_status paro_fake_quant_forward(paro_error *err, const paro_train_linear *linear,
+                                    paro_pool *pool, float *w_hat);
 
 /* What to compute; NULL members are not. All are written, not added to. */
 typedef struct paro_fake_quant_gradients {
     float *w;                     /* [n_out, n_in] */
     float *theta;                 /* [krot, n_in / 2]; 0 for empty slots */
     float *weight_channel_scales; /* [n_in] */
-    float *step;                  /* [n_out, n_in / group_size]; only where it is learned */
+    float *step;                  /* [n_out, n_in / group_size]; NULL where it is not learned */
     float *zero;                  /* likewise */
 } paro_fake_quant_gradients;
 
 typedef struct paro_fake_quant_options {
-    bool reference_zero; /* zero gets no gradient, as in the reference: clamping passes all of it */
+    bool reference_zero; /* clamping passes all of the gradient: zero gets none */
 } paro_fake_quant_options;
 
 /* From the gradient of w_hat, d_w_hat [n_out, n_in]. The result does not depend on the number of

@@ -16,6 +16,9 @@
 
 #include "calib/method.h"
 
+/* A step below this counts as this, as in base/reference.h. */
+#define PARO_STEP_MIN 1e-5F
+
 /* Invariants: 1. everything is finite, scales are > 0; 2. theta of an empty pair slot (both
  * channels the same) is 0 and stays 0; 3. step and zero are both there or both NULL. */
 typedef struct paro_train_linear {
@@ -46,13 +49,15 @@ paro_status paro_train_linear_set_krot(paro_error *err, paro_train_linear *linea
 paro_status paro_train_linear_start_quantiser(paro_error *err, paro_pool *pool,
                                               paro_train_linear *linear);
 
-/* Rounds to nearest: what a checkpoint can hold. theta and 1 / s are rounded to F16 first (and the
- * linear's own set to what came out), u is computed from them, step rounded to F16, zero to an
- * integer in 0 .. 2^bits - 1. Sets is_rounded. */
+/* Rounds to nearest: what a checkpoint can hold. theta (less whole turns) and 1 / s are rounded to
+ * F16 first (and the linear's own set to what came out), u is computed from them, step rounded to
+ * F16, zero to an integer in 0 .. 2^bits - 1; where they are NULL by base/reference.h's rule. Sets
+ * is_rounded. What does not fit F16 is PARO_STATUS_UNSUPPORTED, and nothing is changed then. */
 paro_status paro_train_linear_round(paro_error *err, paro_pool *pool, paro_train_linear *linear);
 
-/* W^ [n_out, n_in] of a rounded linear: from codes, pairs, theta and scales. Of one that is kept:
- * its w. */
-void paro_train_linear_effective(const paro_train_linear *linear, paro_pool *pool, float *w);
+/* W^ [n_out, n_in] of a rounded linear: from codes, pairs, theta and 1 / s as F16 holds it. Of one
+ * that is kept: its w. */
+paro_status paro_train_linear_effective(paro_error *err, const paro_train_linear *linear,
+                                        paro_pool *pool, float *w);
 
 #endif
