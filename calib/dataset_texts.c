@@ -19,7 +19,7 @@
 enum {
     /* Of a source no more ids are looked at than these, or, where more are needed, so many times
      * what it owes: enough to draw from, whatever the size of the file. */
-    SOURCE_MAX_IDS = 16 << 20,
+    SOURCE_MAX_IDS = 4 << 20,
     SOURCE_MAX_SHARE = 4
 };
 
