@@ -28,8 +28,10 @@ paro_status paro_block_pass_new(paro_error *err, const paro_model *model, uint32
                                 const paro_block_pass_options *options, paro_block_pass **out);
 void paro_block_pass_free(paro_block_pass *pass);
 
-/* The bytes that paro_block_pass_new would allocate. */
-uint64_t paro_block_pass_bytes(const paro_config *config, const paro_block_pass_options *options);
+/* The bytes that paro_block_pass_new would allocate for a model that has so many threads;
+ * UINT64_MAX where that is over the address space. */
+uint64_t paro_block_pass_bytes(const paro_config *config, int n_threads,
+                               const paro_block_pass_options *options);
 
 /* weight [n_out, n_in] (row-major, borrowed: stays where it is until the next call that uses it).
  */
