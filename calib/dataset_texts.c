@@ -282,7 +282,7 @@ static paro_status pack(paro_error *err, const packer *p, paro_dataset *out)
     size_t n_train = 0, n_validation = options->n_train;
     paro_rng rng;
     paro_status status = PARO_STATUS_OK;
-    const int32_t **rows = malloc(n * sizeof *rows);
+    const int32_t **rows = calloc(n, sizeof *rows);
     int32_t *ids = malloc(n * n_tokens * sizeof *ids);
     if (rows == NULL || ids == NULL)
         status = paro_fail_memory(err, n * n_tokens * sizeof *ids, "samples");
