@@ -281,17 +281,15 @@ static void test_best_state(void **state)
     paro_optimise_report report, again;
     assert_ok(paro_optimise(&err, &f->block, &options, &report));
     assert_true(validation_loss(f) == report.best_loss);
-           report.last_loss);
-           assert_true(report.best_epoch > 0 && report.best_epoch < 8);
-           assert_true(report.best_loss < report.last_loss);
-           fixture *shorter = small_fixture(NULL, 2);
-           options.epochs = report.best_epoch;
-           assert_ok(paro_optimise(&err, &shorter->block, &options, &again));
-           assert_true(again.last_loss == report.best_loss &&
-                       again.best_epoch == report.best_epoch);
-           expect_same(&f->block, &shorter->block);
-           free_fixture(f);
-           free_fixture(shorter);
+    assert_true(report.best_epoch > 0 && report.best_epoch < 8);
+    assert_true(report.best_loss < report.last_loss);
+    fixture *shorter = small_fixture(NULL, 2);
+    options.epochs = report.best_epoch;
+    assert_ok(paro_optimise(&err, &shorter->block, &options, &again));
+    assert_true(again.last_loss == report.best_loss && again.best_epoch == report.best_epoch);
+    expect_same(&f->block, &shorter->block);
+    free_fixture(f);
+    free_fixture(shorter);
 }
 
 /* Ends that are no failure: what is said, and that the block is left in its best state, the start.
