@@ -15,17 +15,11 @@
 
 #include <paro/model.h>
 #include <paro/observer.h>
+#include <paro/quantize.h>
 #include <paro/tokenizer.h>
 
 #include "base/error.h"
 #include "base/hash.h"
-
-typedef struct paro_text_source {
-    const char *path;  /* a text file; or, where it ends in .jsonl, a JSON object a line */
-    const char *field; /* JSONL: the member that is the text; NULL: "text" */
-    double weight;     /* share of the samples, relative to the other sources'; 0: 1 */
-    bool validation;   /* for validation samples only */
-} paro_text_source;
 
 typedef struct paro_dataset_options {
     const paro_text_source *sources;

@@ -148,3 +148,8 @@ const char *paro_plan_recipe_sha256(const paro_plan *plan)
 {
     return plan->recipe_sha256;
 }
+
+bool paro_plan_calibrates(const paro_plan *plan)
+{
+    return plan->block.run != NULL;
+}

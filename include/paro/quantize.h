@@ -12,6 +12,7 @@
 #include <paro/model.h>
 #include <paro/observer.h>
 #include <paro/status.h>
+#include <paro/tokenizer.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -66,6 +67,8 @@ void paro_plan_free(paro_plan *plan);
 size_t paro_plan_n_linears(const paro_plan *plan);
 /* The n-th linear; n < paro_plan_n_linears. */
 void paro_plan_get(const paro_plan *plan, size_t n, paro_plan_linear *out);
+/* Whether the recipe has a block function: quantising then takes data and time. */
+bool paro_plan_calibrates(const paro_plan *plan);
 const char *paro_plan_recipe_sha256(const paro_plan *plan); /* 64 hexadecimal digits */
 
 typedef enum paro_format {
@@ -84,11 +87,29 @@ paro_status paro_format_parse(paro_error *err, const char *name, paro_format *ou
  * names the linear and says what would do. */
 paro_status paro_format_check_plan(paro_error *err, const paro_plan *plan, paro_format format);
 
+/* A text to calibrate with. */
+typedef struct paro_text_source {
+    const char *path;  /* a text file; or, where it ends in .jsonl, a JSON object a line */
+    const char *field; /* JSONL: the member that is the text; NULL: "text" */
+    double weight;     /* share of the samples, relative to the other sources'; 0: 1 */
+    bool validation;   /* for validation samples only */
+} paro_text_source;
+
 typedef struct paro_quantize_options {
     paro_format format;
     bool overwrite;           /* replace a checkpoint that is at `out_dir` already, in one step */
     uint64_t max_shard_bytes; /* 0: 5e9, as Hugging Face does */
     const paro_observer *observer; /* may be NULL */
+
+    /* What recipes with a block function calibrate with; not looked at for others. How many samples
+     * of how many tokens is the recipe's to say. */
+    const paro_tokenizer *tokenizer; /* the model's */
+    const paro_text_source *texts;   /* none: the model writes its own, which is slow */
+    size_t n_texts;
+    /* Finished blocks are kept in work_dir (NULL: `out_dir`.paro-work) until the checkpoint is
+     * written: the same call after one that was cancelled, failed or killed goes on after them. */
+    const char *work_dir;
+    uint64_t memory_bytes; /* of activations: those of more lie in a file there; 0: 16 GiB */
 } paro_quantize_options;
 
 typedef struct paro_quantize_result {
@@ -113,8 +134,9 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
                           const char *out_dir, const paro_quantize_options *options,
                           paro_quantize_result *result);
 
-/* The same, in memory: a model that computes exactly what the checkpoint would. It shares the
- * source's mapped files, which must outlive it. The caller frees *out. */
+/* The same, in memory (finished blocks too, where options->work_dir is NULL): a model that computes
+ * exactly what the checkpoint would. It shares the source's mapped files, which must outlive it.
+ * The caller frees *out. */
 paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, const paro_plan *plan,
                                     const paro_quantize_options *options, paro_model **out);
 
