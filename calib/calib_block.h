@@ -8,15 +8,9 @@
 
 #include <paro/observer.h>
 
+#include "calib/activations.h"
 #include "calib/train_linear.h"
 #include "runtime/model.h"
-
-/* Activations of many samples, [n_samples, n_tokens, hidden] fp32, in memory or in a mapped file.
- */
-typedef struct paro_activations {
-    size_t n_samples, n_tokens, hidden;
-    float *data;
-} paro_activations;
 
 typedef struct paro_calib_block {
     const paro_model *model; /* the original */

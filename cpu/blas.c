@@ -60,3 +60,16 @@ void paro_blas_product_outer(size_t m, size_t n, size_t k, float scale, const fl
                     (blasint)c_stride);
     }
 }
+
+void paro_blas_product_transposed_f64(size_t m, size_t n, size_t k, double scale, const double *a,
+                                      size_t a_stride, const double *b, size_t b_stride,
+                                      double keep, double *c, size_t c_stride)
+{
+    set_up();
+    for (size_t row = 0; row < m; row += MAX_ROWS) {
+        size_t n_rows = m - row < MAX_ROWS ? m - row : MAX_ROWS;
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)n_rows, (blasint)n,
+                    (blasint)k, scale, a + row * a_stride, (blasint)a_stride, b, (blasint)b_stride,
+                    keep, c + row * c_stride, (blasint)c_stride);
+    }
+}

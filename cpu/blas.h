@@ -24,4 +24,9 @@ void paro_blas_product_outer(size_t m, size_t n, size_t k, float scale, const fl
                              size_t a_stride, const float *b, size_t b_stride, float keep, float *c,
                              size_t c_stride);
 
+/* The second in fp64. */
+void paro_blas_product_transposed_f64(size_t m, size_t n, size_t k, double scale, const double *a,
+                                      size_t a_stride, const double *b, size_t b_stride,
+                                      double keep, double *c, size_t c_stride);
+
 #endif
