@@ -61,7 +61,9 @@ static options read_options(int argc, char **argv)
 /* Room for all samples. */
 static paro_activations activations_new(const paro_model *model, const options *o)
 {
-    paro_activations a = {o->n_steps * o->n_samples, o->n_tokens, model->config.hidden, NULL};
+    paro_activations a = {.n_samples = o->n_steps * o->n_samples,
+                          .n_tokens = o->n_tokens,
+                          .hidden = model->config.hidden};
     a.data = malloc(a.n_samples * a.n_tokens * a.hidden * sizeof(float));
     if (a.data == NULL) {
         fprintf(stderr, "bench_optimise: out of memory\n");
