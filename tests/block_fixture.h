@@ -43,8 +43,8 @@ static inline block_fixture block_fixture_new(size_t n_samples, size_t n_tokens,
     assert_ok(paro_model_open(&err, "models/demo", NULL, &f.model));
     assert_ok(paro_pool_new(&err, n_threads, &f.pool));
     size_t hidden = f.model->config.hidden, n = n_samples * n_tokens * hidden;
-    f.x = (paro_activations){n_samples, n_tokens, hidden, malloc(n * sizeof(float))};
-    f.target = (paro_activations){n_samples, n_tokens, hidden, malloc(n * sizeof(float))};
+    f.x = (paro_activations){n_samples, n_tokens, hidden, malloc(n * sizeof(float)), 0};
+    f.target = (paro_activations){n_samples, n_tokens, hidden, malloc(n * sizeof(float)), 0};
     assert_true(f.x.data != NULL && f.target.data != NULL);
     const paro_tensor *embedding = f.model->embedding;
     paro_rng rng;

@@ -124,6 +124,28 @@ static void test_dead_after_error(void **state)
     block_fixture_free(&f);
 }
 
+/* What is out of reach of any recipe is so here. */
+static void test_nothing_else_is_there(void **state)
+{
+    (void)state;
+    block_fixture f = new_fixture(1);
+    prints(&f,
+           "local n = {} for _, name in ipairs{'io', 'os', 'debug', 'package', 'require',"
+           " 'getmetatable', 'setmetatable', 'rawget', 'rawset', 'collectgarbage'} do"
+           " n[#n + 1] = tostring(_G[name]) end print(table.concat(n, ' '))",
+           "nil nil nil nil nil nil nil nil nil nil|");
+    raises(&f, "return os.execute('true')", "os is not available in recipes");
+    raises(&f, "return io.open('x')", "io is there only with --allow-io");
+    raises(&f, "return block.__index", "a block has no \"__index\"");
+    raises(&f, "return block.linears[1].__gc", "a linear has no \"__gc\"");
+    raises(&f, "return load('\\27Lua')()", "attempt to call a nil value");
+    raises(&f, "coroutine.yield(block)", "attempt to yield from outside a coroutine");
+    raises(&f, "local b <close> = block", "non-closable");
+    raises(&f, "block.round(block.linears[1])", "block expected, got linear");
+    raises(&f, "error(block)", "userdata");
+    block_fixture_free(&f);
+}
+
 static void test_values(void **state)
 {
     (void)state;
@@ -366,10 +388,15 @@ static void test_options_are_strict(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),           cmocka_unit_test(test_dead_handles),
-        cmocka_unit_test(test_dead_after_error), cmocka_unit_test(test_values),
-        cmocka_unit_test(test_rotation),         cmocka_unit_test(test_kept_and_rounded),
-        cmocka_unit_test(test_inputs),           cmocka_unit_test(test_options_are_strict),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_dead_handles),
+        cmocka_unit_test(test_dead_after_error),
+        cmocka_unit_test(test_nothing_else_is_there),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_kept_and_rounded),
+        cmocka_unit_test(test_inputs),
+        cmocka_unit_test(test_options_are_strict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

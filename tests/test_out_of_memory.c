@@ -27,8 +27,10 @@
 #include "calib/dataset.h"
 #include "calib/optimise.h"
 #include "calib/pairs.h"
+#include "calib/plan.h"
 #include "codegen/codegen.h"
 #include "families/model_problems.h"
+#include "tests/block_fixture.h"
 #include "tests/support.h"
 
 /* Allocations until one fails; negative: none does. */
@@ -254,6 +256,41 @@ static paro_status make_plan(paro_error *err, const char *dir)
     paro_plan *plan = NULL;
     paro_status status = plan_demo(err, demo, &plan);
     paro_plan_free(plan);
+    return status;
+}
+
+static block_fixture demo_block; /* likewise; not touched but for what this recipe does */
+
+static const char block_recipe[] =
+    "return {group_size = 64, block = function(block)\n"
+    "  local k, v = block.linears.k_proj, block:match('*.v_proj')[1]\n"
+    "  local x = k:inputs{tokens = 2}\n"
+    "  local y = x:quantise{group_size = 64}:matmul_t(k:effective()) * k:stats().weight.rms\n"
+    "  k:set_step_zero(tensor.full(0.1, 128, 4), tensor.full(1, 128, 4))\n"
+    "  block:pairs{krot = 1, match = '*.v_proj'}\n"
+    "  return x:rotate(v):norm() + y:sum()\n"
+    "end}\n";
+
+static paro_status run_block(paro_error *err, const char *dir)
+{
+    paro_train_linear *k = &demo_block.block.linears[PARO_SLOT_K];
+    paro_recipe *recipe = NULL;
+    paro_plan *plan = NULL;
+    free(k->step);
+    free(k->zero);
+    k->step = k->zero = NULL;
+    char *path = NULL;
+    assert_true(asprintf(&path, "%s/block.lua", dir) > 0);
+    paro_status status = paro_train_linear_set_krot(err, &demo_block.block.linears[PARO_SLOT_V], 0);
+    if (status == PARO_STATUS_OK)
+        status = paro_recipe_open(err, path, NULL, &recipe);
+    if (status == PARO_STATUS_OK)
+        status = paro_plan_make(err, recipe, demo_block.model, &plan);
+    paro_recipe_free(recipe);
+    if (status == PARO_STATUS_OK)
+        status = plan->block.run(err, plan->block.context, block_of(&demo_block));
+    paro_plan_free(plan);
+    free(path);
     return status;
 }
 
@@ -540,6 +577,7 @@ static void test_every_allocation(void **state)
         {"a problem's source and case", use_problem, false},
         {"a cache and a bundle", use_cache, false},
         {"a recipe and its plan", make_plan, true},
+        {"a recipe's block function", run_block, true},
         {"samples of texts", draw_samples, false},
         {"samples of a model", generate_samples, false},
         {"quantising in memory", quantise_in_memory, false},
@@ -551,6 +589,8 @@ static void test_every_allocation(void **state)
     char *dir = test_dir_new();
     assert_ok(paro_model_open(&err, "models/demo", NULL, &demo));
     assert_ok(plan_demo(&err, demo, &demo_plan));
+    demo_block = block_fixture_new(1, 4, 4, 64, 1);
+    test_file_write(dir, "block.lua", block_recipe, sizeof block_recipe - 1);
     assert_ok(paro_tokenizer_open(&err, "models/demo", &demo_tokenizer));
     assert_ok(start_training(&err));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
@@ -558,6 +598,7 @@ static void test_every_allocation(void **state)
     end_training();
     paro_tokenizer_free(demo_tokenizer);
     paro_plan_free(demo_plan);
+    block_fixture_free(&demo_block);
     paro_model_free(demo);
     test_dir_remove(dir);
 }
