@@ -267,29 +267,36 @@ static void test_threads_do_not_matter(void **state)
         free_fixture(f[i]);
 }
 
-/* Where the loss rises after a while, the state before is left: epochs one by one are the same as
- * the whole, as long as the schedule does not come down. */
+/* Steps so large that the loss goes up and down: the state of the best epoch is left, which is what
+ * a stage of so many epochs ends with, as the rate does not come down. */
 static void test_best_state(void **state)
 {
     (void)state;
     paro_error err;
-    fixture *f = small_fixture(NULL, 2);
     paro_optimise_options options = options_of(stage1, 8);
     options.lr[PARO_TRAINABLE_ANGLES] = 0.5;
     options.lr[PARO_TRAINABLE_CHANNEL_SCALES] = 0;
     options.last_lr = 1;
     paro_optimise_report report, again;
-    assert_ok(paro_optimise(&err, &f->block, &options, &report));
-    assert_true(validation_loss(f) == report.best_loss);
-    assert_true(report.best_epoch > 0 && report.best_epoch < 8);
-    assert_true(report.best_loss < report.last_loss);
-    fixture *shorter = small_fixture(NULL, 2);
-    options.epochs = report.best_epoch;
-    assert_ok(paro_optimise(&err, &shorter->block, &options, &again));
-    assert_true(again.last_loss == report.best_loss && again.best_epoch == report.best_epoch);
-    expect_same(&f->block, &shorter->block);
-    free_fixture(f);
-    free_fixture(shorter);
+    bool found = false;
+    for (options.seed = 0; options.seed < 20 && !found; options.seed++) {
+        fixture *f = small_fixture(NULL, 2), *shorter = small_fixture(NULL, 2);
+        options.epochs = 8;
+        assert_ok(paro_optimise(&err, &f->block, &options, &report));
+        assert_true(validation_loss(f) == report.best_loss);
+        found = report.best_epoch > 1 && report.best_epoch < 8;
+        if (found) {
+            assert_true(report.best_loss < report.last_loss);
+            options.epochs = report.best_epoch;
+            assert_ok(paro_optimise(&err, &shorter->block, &options, &again));
+            assert_int_equal(again.best_epoch, report.best_epoch);
+            assert_true(again.last_loss == report.best_loss);
+            expect_same(&f->block, &shorter->block);
+        }
+        free_fixture(f);
+        free_fixture(shorter);
+    }
+    assert_true(found);
 }
 
 /* Ends that are no failure: what is said, and that the block is left in its best state, the start.
