@@ -84,6 +84,7 @@ struct paro_sandbox {
     int hook_interval;
     unsigned n_allocations;
     unsigned n_charges;
+    double max_seconds;
     double seconds;       /* processor time of finished runs */
     double started;       /* processor time at the start of this run */
     double clock_started; /* wall clock likewise */
@@ -132,10 +133,10 @@ static void check_time(paro_sandbox *sandbox)
             escape(sandbox, SANDBOX_LIMIT_CANCELLED);
     }
     double wall = now - sandbox->clock_started;
-    if (sandbox->seconds + wall < PARO_SANDBOX_SECONDS)
+    if (sandbox->seconds + wall < sandbox->max_seconds)
         return;
     double cpu = read_clock(CLOCK_THREAD_CPUTIME_ID) - sandbox->started;
-    if (sandbox->seconds + cpu > PARO_SANDBOX_SECONDS)
+    if (sandbox->seconds + cpu > sandbox->max_seconds)
         escape(sandbox, SANDBOX_LIMIT_TIME);
 }
 
@@ -386,8 +387,8 @@ static paro_status fail_limit(paro_error *err, const paro_sandbox *sandbox)
                          (unsigned long long)sandbox->n_instructions);
     case SANDBOX_LIMIT_TIME:
         return paro_fail(err, PARO_STATUS_LIMIT,
-                         "the limit of %d seconds of processor time was reached",
-                         PARO_SANDBOX_SECONDS);
+                         "the limit of %g seconds of processor time was reached",
+                         sandbox->max_seconds);
     case SANDBOX_LIMIT_MEMORY:
         return paro_fail(err, PARO_STATUS_LIMIT, "the limit of %llu bytes of memory was reached",
                          (unsigned long long)sandbox->memory_bytes);
@@ -423,6 +424,7 @@ paro_status paro_sandbox_new(paro_error *err, const paro_sandbox_options *option
         options->memory_bytes != 0 ? options->memory_bytes : default_memory_bytes;
     sandbox->n_instructions =
         options->n_instructions != 0 ? options->n_instructions : default_n_instructions;
+    sandbox->max_seconds = options->seconds != 0 ? options->seconds : PARO_SANDBOX_SECONDS;
     sandbox->data_bytes = options->data_bytes != 0 ? options->data_bytes : default_data_bytes;
     sandbox->n_data_collect = DATA_COLLECT_BYTES;
     sandbox->hook_interval =

@@ -98,6 +98,10 @@ static void test_table(void **state)
     paro_plan_free(plan);
     paro_recipe_free(recipe);
     plan = NULL;
+    recipe = open_text("return {block = print, linears = '*.down_proj', group_size = 3}", 0);
+    assert_fails(paro_plan_make(&err, recipe, model, &plan), PARO_STATUS_INVALID_ARGUMENT,
+                 "expected an even group_size");
+    paro_recipe_free(recipe);
     /* A plan that is refused lets the recipe go. */
     recipe = open_text("return {block = print, linears = '*.q_prj'}", 0);
     assert_fails(paro_plan_make(&err, recipe, model, &plan), PARO_STATUS_NOT_FOUND, "q_prj");
