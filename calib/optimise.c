@@ -446,14 +446,13 @@ static paro_status rehearse(paro_error *err, const stage *s)
                                   names[t]);
     /* A rotation round of a weight and its gradient is some 16 operations, there and back. */
     const double fake_quant = weights * 16 * (2 + 2 * s->block->linears[0].krot);
-    return paro_estimate_add(err, s->block,
-                             epochs * (3 * paro_estimate_pass(s->block, e->n_train) +
-                                       paro_estimate_pass(s->block, e->n_validation)) +
-                                 steps * fake_quant,
-                             paro_estimate_pass_bytes(s->block, part, true) +
-                                 (uint64_t)(weights * 6 * sizeof(float)),
-                             "optimise %s: %" PRIu32 " epochs of %zu samples", trained, o->epochs,
-                             e->n_train);
+    return paro_estimate_add(
+        err, s->block,
+        epochs * (3 * paro_estimate_pass(s->block, e->n_train) +
+                  paro_estimate_pass(s->block, e->n_validation)) +
+            steps * fake_quant,
+        paro_estimate_pass_bytes(s->block, part, true) + (uint64_t)(weights * 6 * sizeof(float)),
+        "optimise %s: %" PRIu32 " epochs of %zu samples", trained, o->epochs, e->n_train);
 }
 
 paro_status paro_optimise(paro_error *err, paro_calib_block *block,

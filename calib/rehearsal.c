@@ -17,7 +17,7 @@ enum {
     TRAIN = 2,
     VALIDATION = 2,
     SIDE = 512, /* of the matrices that tell how fast products are */
-    PRODUCTS = 8
+    TRIES = 10  /* the fastest counts: others may be at work */
 };
 
 /* What of the time products take in training, seen on Llama-shaped blocks; the rest is element by
@@ -37,7 +37,7 @@ static void multiply(void *context, size_t i, int worker)
                       p->c + (size_t)worker * SIDE * SIDE, SIDE);
 }
 
-/* Floating-point operations a second of large products on all threads. */
+/* Floating-point operations a second of large products on all threads, at best. */
 static paro_status measure_products(paro_error *err, paro_pool *pool, double *out)
 {
     const size_t n = (size_t)SIDE * SIDE, n_threads = (size_t)paro_pool_n_threads(pool);
@@ -49,11 +49,14 @@ static paro_status measure_products(paro_error *err, paro_pool *pool, double *ou
     for (size_t i = 0; i < 2 * n; i++)
         data[i] = paro_rng_normal(&rng);
     products p = {data, data + n, data + 2 * n};
-    paro_pool_run(pool, n_threads, multiply, &p); /* threads and libraries awake */
-    const double start = paro_clock_seconds();
-    paro_pool_run(pool, n_threads * PRODUCTS, multiply, &p);
-    const double seconds = paro_clock_seconds() - start;
-    *out = 2.0 * SIDE * SIDE * SIDE * (double)n_threads * PRODUCTS / (seconds > 0 ? seconds : 1e-9);
+    double fastest = 1e9;
+    for (int i = 0; i < TRIES; i++) {
+        const double start = paro_clock_seconds();
+        paro_pool_run(pool, n_threads, multiply, &p);
+        const double seconds = paro_clock_seconds() - start;
+        fastest = seconds > 0 && seconds < fastest ? seconds : fastest;
+    }
+    *out = 2.0 * SIDE * SIDE * SIDE * (double)n_threads / fastest;
     free(data);
     return PARO_STATUS_OK;
 }
@@ -101,7 +104,7 @@ static void count(const paro_model *model, const paro_plan *plan,
         (spills ? 0 : activations) + e->memory_bytes + (uint64_t)(3 * weights * sizeof(float));
     out->disk_bytes = (spills ? activations : 0) + (uint64_t)codes;
     snprintf(out->steps, sizeof out->steps, "%s",
-             e->steps.n_bytes > 0 ? e->steps.data : "round to nearest");
+             e->steps.n_bytes > 0 ? e->steps.data : "what the recipe does by itself");
 }
 
 paro_status paro_plan_estimate_cost(paro_error *err, const paro_model *model, const paro_plan *plan,
