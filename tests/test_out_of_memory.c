@@ -24,7 +24,9 @@
 #include "base/safetensors_write.h"
 #include "base/thread.h"
 #include "cache/cache.h"
+#include "calib/awq.h"
 #include "calib/dataset.h"
+#include "calib/gptq.h"
 #include "calib/optimise.h"
 #include "calib/pairs.h"
 #include "calib/plan.h"
@@ -481,7 +483,10 @@ static paro_activations train_x, train_target;
 static paro_status start_training(paro_error *err)
 {
     size_t hidden = demo->config.hidden, n = (size_t)TRAIN_SAMPLES * TRAIN_TOKENS * hidden;
-    train_x = (paro_activations){TRAIN_SAMPLES, TRAIN_TOKENS, hidden, malloc(n * sizeof(float))};
+    train_x = (paro_activations){.n_samples = TRAIN_SAMPLES,
+                                 .n_tokens = TRAIN_TOKENS,
+                                 .hidden = hidden,
+                                 .data = malloc(n * sizeof(float))};
     train_target = train_x;
     train_target.data = calloc(n, sizeof(float));
     for (size_t i = 0; i < n; i++)
@@ -558,6 +563,31 @@ static paro_status train_block(paro_error *err, const char *dir)
     return status;
 }
 
+/* AWQ, then GPTQ of the block's o; what fails leaves it as it was. */
+static paro_status search_block(paro_error *err, const char *dir)
+{
+    (void)dir;
+    paro_calib_block block = training;
+    block.linears[PARO_SLOT_K].bits = 0;
+    const float *w = training.linears[PARO_SLOT_O].w;
+    paro_train_linear *o = &block.linears[PARO_SLOT_O];
+    *o = (paro_train_linear){
+        .name = o->name, .n_out = o->n_out, .n_in = o->n_in, .bits = 4, .group_size = 128};
+    paro_status status = paro_train_linear_alloc(err, o);
+    if (status != PARO_STATUS_OK)
+        return status;
+    memcpy(o->w, w, (size_t)o->n_out * o->n_in * sizeof *w);
+    status = paro_awq(err, &block, NULL);
+    if (status != PARO_STATUS_OK)
+        assert_true(o->step == NULL && o->zero == NULL && o->weight_channel_scales[1] == 1);
+    if (status == PARO_STATUS_OK) {
+        status = paro_gptq(err, &block, NULL);
+        assert_true(o->is_rounded == (status == PARO_STATUS_OK));
+    }
+    paro_train_linear_release(o);
+    return status;
+}
+
 static void test_every_allocation(void **state)
 {
     (void)state;
@@ -584,6 +614,7 @@ static void test_every_allocation(void **state)
         {"quantising into a folder", quantise_into_folder, false},
         {"a linear in training", make_linear, false},
         {"training a block", train_block, false},
+        {"AWQ and GPTQ of a block", search_block, false},
     };
     paro_error err;
     char *dir = test_dir_new();
