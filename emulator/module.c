@@ -195,6 +195,12 @@ static paro_status compile(paro_error *err, const paro_emu_compiler *compiler, p
             fits = (argv[n++] = paro_arena_strdup(arena, sanitize_flags[i])) != NULL;
         fits = fits &&
                (argv[n++] = paro_arena_printf(arena, "-fsanitize=%s", compiler->sanitize)) != NULL;
+        /* A second stack for every fibre, to find uses after return, costs most of the time. */
+        fits =
+            fits &&
+            (argv[n++] = paro_arena_strdup(arena, strstr(compiler->version, "clang") != NULL
+                                                      ? "-fsanitize-address-use-after-return=never"
+                                                      : "--param=asan-use-after-return=0")) != NULL;
     }
     fits = fits && (argv[n++] = source_path) != NULL;
     fits = fits && (argv[n++] = paro_arena_strdup(arena, "-o")) != NULL;

@@ -7,6 +7,7 @@
 #
 # The log of every program stays in BUILD_DIR/logs/TEST.log. What failed is shown in full; every line
 # "SKIP …" of every log is shown. The last line is "N passed, N failed, N skipped" (cases).
+# JOBS programs run at a time (as many as there are cores).
 # PARO_TEST_WRAPPER may hold a command to put in front of every program.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -29,25 +30,30 @@ read -r -a wrapper <<<"${PARO_TEST_WRAPPER:-}"
 
 # Tests ask for more memory than there is, to see it refused.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-allocator_may_return_null=1:detect_stack_use_after_return=1}
-export TSAN_OPTIONS=${TSAN_OPTIONS:-allocator_may_return_null=1:halt_on_error=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-allocator_may_return_null=1:halt_on_error=1:suppressions=$PWD/tests/tsan.supp}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 
+# One program; its exit code and seconds stay beside its log.
+run_one() { # TEST
+    local started=$SECONDS rc=0
+    timeout 900 "${wrapper[@]}" "$build/$1" </dev/null >"$logs/$1.log" 2>&1 || rc=$?
+    echo "$rc $((SECONDS - started))" >"$logs/$1.rc-partial"
+    mv "$logs/$1.rc-partial" "$logs/$1.rc"
+}
+
 passed=0 failed=0 skipped=0 failed_programs=()
-for test in "${tests[@]}"; do
-    log=$logs/$test.log
-    started=$SECONDS
-    timeout 900 "${wrapper[@]}" "$build/$test" </dev/null >"$log" 2>&1
-    rc=$?
+count() { # TEST
+    local test=$1 log=$logs/$1.log rc=1 seconds=0 ok skips bad word=ok
+    read -r rc seconds <"$logs/$test.rc"
 
     # cmocka prints one of these lines a case, and lists failures again at the end.
     ok=$(grep -ac '^\[ *OK *\] ' "$log")
     skips=$(grep -a '^\[ *SKIPPED *\] ' "$log" | grep -avE '\] [0-9]+ test\(s\)' | sort -u | wc -l)
     bad=$(grep -a '^\[ *FAILED *\] ' "$log" | grep -avE '\] [^:]*: ?[0-9]+ test\(s\)|\] [0-9]+ test\(s\)' |
         sort -u | wc -l)
-    word=ok
-    if [ $rc -ne 0 ] && [ "$bad" -eq 0 ]; then
+    if [ "$rc" -ne 0 ] && [ "$bad" -eq 0 ]; then
         bad=1 # died, or was stopped, before it could say so
-    elif [ $rc -eq 0 ] && [ "$bad" -eq 0 ] && [ $((ok + skips)) -eq 0 ]; then
+    elif [ "$rc" -eq 0 ] && [ "$bad" -eq 0 ] && [ $((ok + skips)) -eq 0 ]; then
         bad=1
         echo "$test printed no result of any case" >>"$log"
     fi
@@ -56,10 +62,28 @@ for test in "${tests[@]}"; do
         failed_programs+=("$test")
     fi
     printf '%-28s %4d passed %3d failed %3d skipped %4d s  %s\n' "$test" "$ok" "$bad" "$skips" \
-        $((SECONDS - started)) "$word"
+        "$seconds" "$word"
     [ "$bad" -eq 0 ] || sed 's/^/    /' "$log" | tail -n 200
     grep -a '^SKIP ' "$log" | sort -u | sed 's/^/    /'
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skips))
+}
+
+# As many at a time as there are cores; told of in the order of the list.
+n_jobs=${JOBS:-$(nproc)}
+at=0
+for test in "${tests[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$n_jobs" ]; do
+        wait -n
+    done
+    run_one "$test" &
+    while [ -e "$logs/${tests[at]-}.rc" ]; do
+        count "${tests[at]}"
+        at=$((at + 1))
+    done
+done
+wait
+for test in "${tests[@]:at}"; do
+    count "$test"
 done
 
 [ $failed -eq 0 ] || echo "failed: ${failed_programs[*]} (logs in $logs)"

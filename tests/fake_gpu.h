@@ -26,8 +26,8 @@ typedef struct fake_gpu {
     paro_status failure;
     bool is_freed;
     bool has_no_graphs; /* no capture succeeds */
-    bool is_capturing;
-    size_t n_launches, n_graph_launches;
+    atomic_size_t n_launches; /* not those of captured graphs */
+    size_t n_graph_launches;
 } fake_gpu;
 
 struct paro_gpu_module {
@@ -38,6 +38,7 @@ struct paro_gpu_function {
 };
 struct paro_gpu_stream {
     paro_gpu *gpu;
+    bool is_capturing;
 };
 struct paro_gpu_graph {
     paro_gpu *gpu;
@@ -132,8 +133,11 @@ static inline paro_status fake_fill(paro_error *err, paro_gpu *gpu, paro_gpu_str
 static inline paro_status fake_stream_new(paro_error *err, paro_gpu *gpu, paro_gpu_stream **out)
 {
     paro_status status = fake_call(err, gpu);
-    if (status == PARO_STATUS_OK)
-        *out = fake_object(gpu);
+    if (status == PARO_STATUS_OK) {
+        *out = calloc(1, sizeof **out);
+        assert_non_null(*out);
+        (*out)->gpu = gpu;
+    }
     return status;
 }
 
@@ -195,13 +199,13 @@ static inline paro_status fake_launch(paro_error *err, paro_gpu_stream *stream,
 {
     fake_gpu *fake = (fake_gpu *)stream->gpu;
     (void)launch;
-    fake->n_launches += !fake->is_capturing;
+    fake->n_launches += !stream->is_capturing;
     return fake_call(err, stream->gpu);
 }
 
 static inline paro_status fake_graph_begin(paro_error *err, paro_gpu_stream *stream)
 {
-    ((fake_gpu *)stream->gpu)->is_capturing = true;
+    stream->is_capturing = true;
     return fake_call(err, stream->gpu);
 }
 
@@ -209,7 +213,7 @@ static inline paro_status fake_graph_end(paro_error *err, paro_gpu_stream *strea
                                          paro_gpu_graph **out)
 {
     fake_gpu *fake = (fake_gpu *)stream->gpu;
-    fake->is_capturing = false;
+    stream->is_capturing = false;
     paro_status status = fake->has_no_graphs
                              ? paro_fail(err, PARO_STATUS_UNSUPPORTED, "no capture here")
                              : fake_call(err, stream->gpu);
