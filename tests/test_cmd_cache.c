@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "cache/cache.h"
 #include "codegen/codegen.h"
 #include "tests/support.h"
 
@@ -126,6 +127,37 @@ static void test_usage(void **state)
     test_dir_remove(dir);
 }
 
+/* What a stranger's row says does not command the terminal. */
+static void test_explain_is_printable(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_cache *cache = NULL;
+    paro_problem problem;
+    char *dir = new_cache(), text[PARO_PROBLEM_TEXT_BYTES];
+    assert_ok(paro_problem_parse(&err, ROTATE, &problem));
+    paro_problem_print(&problem, text);
+    paro_cache_winner row = {.problem = text,
+                             .device_class = "sm_90",
+                             .layout = "",
+                             .config = "\x1b[2Jtokens",
+                             .clock = "",
+                             .device = "",
+                             .driver = "",
+                             .strategy = ""};
+    assert_ok(paro_template_hash(&err, problem.family, row.template_hash));
+    assert_ok(paro_cache_open(&err, &(paro_cache_options){.path = getenv("PARO_CACHE")}, &cache));
+    assert_ok(paro_cache_put_winner(&err, cache, &row));
+    paro_cache_free(cache);
+    process p = RUN("cache", "explain", ROTATE, "--arch", "sm_90");
+    assert_exit(p, 0);
+    assert_contains(p.out, "the row of sm_90 is not used");
+    assert_contains(p.out, "[2Jtokens");
+    assert_null(strchr(p.out, '\x1b'));
+    process_free(&p);
+    test_dir_remove(dir);
+}
+
 /* Where PARO_CACHE points to nothing, to a folder, to where nothing can be made. Who only looks
  * makes nothing. */
 static void test_places(void **state)
@@ -196,6 +228,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_compile_export_import),
                                        cmocka_unit_test(test_usage), cmocka_unit_test(test_places),
+                                       cmocka_unit_test(test_explain_is_printable),
                                        cmocka_unit_test(test_no_gpu)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
