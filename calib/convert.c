@@ -19,17 +19,22 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "calib/calibration.h"
 #include "runtime/model.h"
 
 typedef struct conversion {
     const paro_model *model;
     const paro_plan *plan;
+    const paro_block_store *calibrated; /* NULL: the plan's methods quantise */
     const paro_format_row *format;
+    uint32_t krot; /* of the format, for this plan */
     const paro_observer *observer;
     const paro_sink *sink;
     paro_map owned;   /* names of tensors that belong to linears */
     bool declaring;   /* the first pass: nothing is computed */
     float *w;         /* of the largest linear */
+    float *effective; /* likewise; of calibrated plans */
+    float *ones;      /* [its n_in] */
     double *row_sums; /* [2 * its n_out] */
     uint64_t n_done;  /* values */
     uint64_t n_total;
@@ -47,12 +52,10 @@ static paro_linear *linear_at(const paro_model *model, size_t n)
     return n == n_linears && packed_head ? model->head : NULL;
 }
 
-/* What the plan does to the n-th linear; NULL where it is kept. */
-static const paro_planned *planned_at(const paro_plan *plan, size_t n)
+/* Whether the plan quantises the n-th linear. */
+static bool is_quantised(const paro_plan *plan, size_t n)
 {
-    if (n >= plan->n_linears || plan->linears[n].method->quantise == NULL)
-        return NULL;
-    return &plan->linears[n];
+    return n < plan->n_linears && plan->linears[n].method->quantise != NULL;
 }
 
 /* Checks every linear and notes its tensors. */
@@ -245,20 +248,88 @@ static paro_status load_weight(paro_error *err, conversion *c, paro_linear *line
     return PARO_STATUS_OK;
 }
 
-static paro_status quantise_linear(paro_error *err, conversion *c, paro_linear *linear,
-                                   const paro_planned *planned, paro_quantised *q)
+/* |W' - W| / |W| (Frobenius) of two matrices [n_out, n_in], row by row. */
+typedef struct difference_task {
+    const float *a, *b;
+    size_t n_in;
+    double *sums; /* [n_out][2] */
+} difference_task;
+
+static void sum_row(void *context, size_t row, int worker)
 {
+    (void)worker;
+    const difference_task *t = context;
+    double difference = 0, size = 0;
+    for (size_t i = row * t->n_in; i < (row + 1) * t->n_in; i++) {
+        const double d = (double)t->a[i] - (double)t->b[i];
+        difference += d * d;
+        size += (double)t->b[i] * (double)t->b[i];
+    }
+    t->sums[2 * row] = difference;
+    t->sums[2 * row + 1] = size;
+}
+
+static paro_status relative_error(paro_error *err, conversion *c, const paro_train_linear *linear,
+                                  double *out)
+{
+    double difference = 0, size = 0;
+    if (c->calibrated == NULL) {
+        *out = paro_quantised_error(&linear->codes, c->model->pool, c->w, c->row_sums);
+        return PARO_STATUS_OK;
+    }
+    paro_status status = paro_train_linear_effective(err, linear, c->model->pool, c->effective);
+    if (status != PARO_STATUS_OK)
+        return status;
+    difference_task task = {c->effective, c->w, linear->n_in, c->row_sums};
+    paro_pool_run(c->model->pool, linear->n_out, sum_row, &task);
+    for (size_t row = 0; row < linear->n_out; row++) {
+        difference += c->row_sums[2 * row];
+        size += c->row_sums[2 * row + 1];
+    }
+    *out = size > 0 ? sqrt(difference / size) : 0;
+    return PARO_STATUS_OK;
+}
+
+/* By the plan's method: codes, and a transform that does nothing (its scales are c->ones). */
+static paro_status quantise_by_method(paro_error *err, conversion *c, const paro_planned *planned,
+                                      paro_train_linear *out)
+{
+    out->codes = (paro_quantised){
+        .n_out = out->n_out, .n_in = out->n_in, .bits = out->bits, .group_size = out->group_size};
+    out->weight_channel_scales = c->ones;
+    out->is_rounded = true;
+    paro_status status = paro_quantised_alloc(err, &out->codes);
+    return status == PARO_STATUS_OK
+               ? planned->method->quantise(err, c->model->pool, c->w, &out->codes)
+               : status;
+}
+
+static void release_quantised(const conversion *c, paro_train_linear *linear)
+{
+    if (linear->weight_channel_scales == c->ones)
+        linear->weight_channel_scales = NULL;
+    paro_train_linear_release(linear);
+}
+
+/* The n-th linear quantised; `out` has its name and sizes. */
+static paro_status quantise_linear(paro_error *err, conversion *c, size_t n, paro_train_linear *out)
+{
+    const paro_planned *planned = &c->plan->linears[n];
+    paro_linear *linear = paro_model_linear(c->model, n);
     paro_status status = load_weight(err, c, linear);
-    if (status == PARO_STATUS_OK)
-        status = paro_quantised_alloc(err, q);
     if (status == PARO_STATUS_OK) {
-        status = planned->method->quantise(err, c->model->pool, c->w, q);
+        status = c->calibrated != NULL ? paro_calibrated_get(err, c->calibrated, c->plan, n, out)
+                                       : quantise_by_method(err, c, planned, out);
         if (status != PARO_STATUS_OK)
             status = paro_fail_in(err, status, "%s: %s", named_tensor(linear)->file,
                                   named_tensor(linear)->name);
     }
+    if (status == PARO_STATUS_OK)
+        status = paro_format_check_linear(err, c->format, c->krot, out);
+    double error = 0;
+    if (status == PARO_STATUS_OK)
+        status = relative_error(err, c, out, &error);
     if (status == PARO_STATUS_OK) {
-        double error = paro_quantised_error(q, c->model->pool, c->w, c->row_sums);
         c->sum_errors += error;
         c->max_error = error > c->max_error ? error : c->max_error;
         status = hide_linear(err, c, linear, c->format->tensors, c->format->n_tensors);
@@ -266,23 +337,23 @@ static paro_status quantise_linear(paro_error *err, conversion *c, paro_linear *
     return status;
 }
 
-static paro_status convert_quantised(paro_error *err, conversion *c, paro_linear *linear,
-                                     const paro_planned *planned)
+static paro_status convert_quantised(paro_error *err, conversion *c, size_t n)
 {
-    const paro_plan_linear *plan = &planned->linear;
+    const paro_plan_linear *plan = &c->plan->linears[n].linear;
     paro_arena scratch = {0};
-    paro_quantised q = {.n_out = plan->n_out,
-                        .n_in = plan->n_in,
-                        .bits = plan->bits,
-                        .group_size = plan->group_size};
+    paro_train_linear quantised = {.name = plan->name,
+                                   .n_out = plan->n_out,
+                                   .n_in = plan->n_in,
+                                   .bits = plan->bits,
+                                   .group_size = plan->group_size};
     paro_status status = PARO_STATUS_OK;
     if (!c->declaring)
-        status = quantise_linear(err, c, linear, planned, &q);
+        status = quantise_linear(err, c, n, &quantised);
     for (size_t k = 0; k < c->format->n_tensors && status == PARO_STATUS_OK; k++) {
         const paro_format_tensor *row = &c->format->tensors[k];
         uint64_t shape[2];
         paro_tensor tensor;
-        row->shape(plan, shape);
+        row->shape(plan, c->krot, shape);
         status = describe(err, &scratch, plan->name, row->suffix, row->dtype, shape, &tensor);
         if (status != PARO_STATUS_OK)
             break;
@@ -295,7 +366,7 @@ static paro_status convert_quantised(paro_error *err, conversion *c, paro_linear
             status = paro_fail_memory(err, (size_t)tensor.n_bytes, tensor.name);
             break;
         }
-        status = row->encode(err, c->model->pool, &q, data);
+        status = row->encode(err, c->model->pool, &quantised, c->krot, data);
         if (status != PARO_STATUS_OK) {
             status = paro_fail_in(err, status, "%s", tensor.name);
             free(data);
@@ -305,7 +376,7 @@ static paro_status convert_quantised(paro_error *err, conversion *c, paro_linear
         if (status == PARO_STATUS_OK)
             status = advance(err, c, tensor.n_values);
     }
-    paro_quantised_release(&q);
+    release_quantised(c, &quantised);
     paro_arena_release(&scratch);
     return status;
 }
@@ -337,11 +408,9 @@ static paro_status convert_linears(paro_error *err, conversion *c, bool packed)
     paro_status status = PARO_STATUS_OK;
     paro_linear *linear = NULL;
     for (size_t i = 0; status == PARO_STATUS_OK && (linear = linear_at(c->model, i)) != NULL; i++) {
-        const paro_planned *planned = planned_at(c->plan, i);
-        if ((planned != NULL) != packed)
+        if (is_quantised(c->plan, i) != packed)
             continue;
-        status = planned != NULL ? convert_quantised(err, c, linear, planned)
-                                 : convert_kept(err, c, linear);
+        status = packed ? convert_quantised(err, c, i) : convert_kept(err, c, linear);
     }
     return status;
 }
@@ -398,18 +467,24 @@ static paro_status convert_everything(paro_error *err, conversion *c)
 /* Scratch memory for the largest linear. */
 static paro_status allocate_scratch(paro_error *err, conversion *c)
 {
-    size_t n_values = 0;
-    size_t n_rows = 0;
+    size_t n_values = 0, n_rows = 0, n_columns = 0;
     const paro_linear *linear = NULL;
     for (size_t i = 0; (linear = linear_at(c->model, i)) != NULL; i++) {
         size_t n = (size_t)linear->n_out * linear->n_in;
         n_values = n > n_values ? n : n_values;
         n_rows = linear->n_out > n_rows ? linear->n_out : n_rows;
+        n_columns = linear->n_in > n_columns ? linear->n_in : n_columns;
     }
     c->w = malloc(n_values * sizeof *c->w);
     c->row_sums = malloc(2 * n_rows * sizeof *c->row_sums);
-    if (c->w == NULL || c->row_sums == NULL)
+    c->ones = malloc(n_columns * sizeof *c->ones);
+    if (c->calibrated != NULL)
+        c->effective = malloc(n_values * sizeof *c->effective);
+    if (c->w == NULL || c->row_sums == NULL || c->ones == NULL ||
+        (c->calibrated != NULL && c->effective == NULL))
         return paro_fail_memory(err, n_values * sizeof *c->w, "the weights of a linear");
+    for (size_t i = 0; i < n_columns; i++)
+        c->ones[i] = 1;
     return PARO_STATUS_OK;
 }
 
@@ -430,12 +505,15 @@ static paro_status check_source(paro_error *err, const paro_model *model, const 
 }
 
 paro_status paro_convert(paro_error *err, const paro_model *model, const paro_plan *plan,
-                         const paro_format_row *format, const paro_observer *observer,
-                         const paro_sink *sink, paro_quantize_result *result)
+                         const paro_block_store *calibrated, const paro_format_row *format,
+                         const paro_observer *observer, const paro_sink *sink,
+                         paro_quantize_result *result)
 {
     conversion c = {.model = model,
                     .plan = plan,
+                    .calibrated = calibrated,
                     .format = format,
+                    .krot = paro_format_krot(format, plan),
                     .observer = observer,
                     .sink = sink,
                     .declaring = true};
@@ -457,6 +535,8 @@ paro_status paro_convert(paro_error *err, const paro_model *model, const paro_pl
             plan->n_quantised > 0 ? c.sum_errors / (double)plan->n_quantised : 0;
     }
     free(c.w);
+    free(c.effective);
+    free(c.ones);
     free(c.row_sums);
     paro_map_free(&c.owned);
     return status;

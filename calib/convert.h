@@ -9,6 +9,7 @@
 #include <paro/quantize.h>
 
 #include "base/safetensors.h"
+#include "calib/block_store.h"
 #include "calib/format.h"
 
 /* Where the tensors go. The members of `tensor` that say what it is (name, dtype, rank, shape) are
@@ -28,9 +29,11 @@ typedef struct paro_sink {
     bool pass_exact;
 } paro_sink;
 
-/* Fills n_quantized, n_kept and the errors of *result, untouched on failure. */
+/* `calibrated` has the linears of a plan with a block function (calibration.h), else it is NULL.
+ * Fills n_quantized, n_kept and the errors of *result, untouched on failure. */
 paro_status paro_convert(paro_error *err, const paro_model *model, const paro_plan *plan,
-                         const paro_format_row *format, const paro_observer *observer,
-                         const paro_sink *sink, paro_quantize_result *result);
+                         const paro_block_store *calibrated, const paro_format_row *format,
+                         const paro_observer *observer, const paro_sink *sink,
+                         paro_quantize_result *result);
 
 #endif

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buffer.h"
@@ -17,22 +18,35 @@ enum {
     KROT = 8 /* the published checkpoints' number of rounds */
 };
 
+static bool has_transform(const paro_train_linear *linear)
+{
+    bool has = false;
+    for (size_t i = 0; i < linear->n_in && !has; i++)
+        has = linear->weight_channel_scales[i] != 1;
+    for (size_t i = 0; i < (size_t)linear->krot * (linear->n_in / 2) && !has; i++)
+        has = linear->theta[i] != 0;
+    return has;
+}
+
 /* ---- packed: what paroquant and awq share ---- */
 
-static void shape_qweight(const paro_plan_linear *linear, uint64_t shape[2])
+static void shape_qweight(const paro_plan_linear *linear, uint32_t krot, uint64_t shape[2])
 {
+    (void)krot;
     shape[0] = linear->n_in;
     shape[1] = linear->n_out / PARO_CODES_PER_WORD;
 }
 
-static void shape_qzeros(const paro_plan_linear *linear, uint64_t shape[2])
+static void shape_qzeros(const paro_plan_linear *linear, uint32_t krot, uint64_t shape[2])
 {
+    (void)krot;
     shape[0] = linear->n_in / linear->group_size;
     shape[1] = linear->n_out / PARO_CODES_PER_WORD;
 }
 
-static void shape_scales(const paro_plan_linear *linear, uint64_t shape[2])
+static void shape_scales(const paro_plan_linear *linear, uint32_t krot, uint64_t shape[2])
 {
+    (void)krot;
     shape[0] = linear->n_in / linear->group_size;
     shape[1] = linear->n_out;
 }
@@ -66,145 +80,132 @@ static void pack_strip(void *context, size_t strip, int worker)
     }
 }
 
-static paro_status encode_qweight(paro_error *err, paro_pool *pool, const paro_quantised *q,
-                                  void *data)
+static paro_status encode_qweight(paro_error *err, paro_pool *pool, const paro_train_linear *linear,
+                                  uint32_t krot, void *data)
 {
     (void)err;
+    (void)krot;
+    const paro_quantised *q = &linear->codes;
     pack_task task = {q, data};
     paro_pool_run(pool, (q->n_in + TILE - 1) / TILE, pack_strip, &task);
     return PARO_STATUS_OK;
 }
 
-static paro_status encode_qzeros(paro_error *err, paro_pool *pool, const paro_quantised *q,
-                                 void *data)
+static paro_status encode_qzeros(paro_error *err, paro_pool *pool, const paro_train_linear *linear,
+                                 uint32_t krot, void *data)
 {
     (void)err;
     (void)pool;
+    (void)krot;
+    const paro_quantised *q = &linear->codes;
     paro_pack_qzeros(data, q->zeros, q->n_out, q->n_in / q->group_size);
     return PARO_STATUS_OK;
 }
 
-static paro_status encode_scales(paro_error *err, paro_pool *pool, const paro_quantised *q,
-                                 void *data)
+static paro_status encode_scales(paro_error *err, paro_pool *pool, const paro_train_linear *linear,
+                                 uint32_t krot, void *data)
 {
     (void)err;
     (void)pool;
+    (void)krot;
+    const paro_quantised *q = &linear->codes;
     paro_pack_scales(data, q->scales, q->n_out, q->n_in / q->group_size);
     return PARO_STATUS_OK;
 }
 
-/* ---- paroquant: a rotation that does nothing ---- */
+/* ---- paroquant: rotations and channel scales; rounds that a linear does not have do nothing ----
+ */
 
-static void shape_theta(const paro_plan_linear *linear, uint64_t shape[2])
+static void shape_theta(const paro_plan_linear *linear, uint32_t krot, uint64_t shape[2])
 {
-    shape[0] = KROT;
+    shape[0] = krot;
     shape[1] = linear->n_in / 2;
 }
 
-static void shape_pairs(const paro_plan_linear *linear, uint64_t shape[2])
+static void shape_pairs(const paro_plan_linear *linear, uint32_t krot, uint64_t shape[2])
 {
-    shape[0] = KROT;
+    shape[0] = krot;
     shape[1] = linear->n_in;
 }
 
-static void shape_channel_scales(const paro_plan_linear *linear, uint64_t shape[2])
+static void shape_channel_scales(const paro_plan_linear *linear, uint32_t krot, uint64_t shape[2])
 {
+    (void)krot;
     shape[0] = 1;
     shape[1] = linear->n_in;
 }
 
-static paro_status encode_theta(paro_error *err, paro_pool *pool, const paro_quantised *q,
-                                void *data)
+static paro_status encode_theta(paro_error *err, paro_pool *pool, const paro_train_linear *linear,
+                                uint32_t krot, void *data)
 {
     (void)err;
     (void)pool;
-    memset(data, 0, (size_t)KROT * (q->n_in / 2) * sizeof(uint16_t));
+    const size_t n = linear->n_in / 2, n_rounds = linear->krot;
+    memset(data, 0, krot * n * sizeof(uint16_t));
+    if (n_rounds > 0)
+        paro_array_from_f32(data, PARO_DTYPE_F16, linear->theta, n_rounds * n);
     return PARO_STATUS_OK;
 }
 
-/* Pair t of every round and group is (2t, 2t + 1). */
-static paro_status encode_pairs(paro_error *err, paro_pool *pool, const paro_quantised *q,
-                                void *data)
+/* Of a round that does nothing pair t of every group is (2t, 2t + 1). */
+static paro_status encode_pairs(paro_error *err, paro_pool *pool, const paro_train_linear *linear,
+                                uint32_t krot, void *data)
 {
     (void)err;
     (void)pool;
     unsigned char *bytes = data;
-    for (size_t i = 0; i < (size_t)KROT * q->n_in; i++) {
-        uint32_t channel = (uint32_t)(i % q->group_size);
+    const size_t n_own = (size_t)linear->krot * linear->n_in;
+    for (size_t i = 0; i < (size_t)krot * linear->n_in; i++) {
+        const uint32_t channel =
+            i < n_own ? (uint32_t)linear->pairs[i] : (uint32_t)(i % linear->group_size);
         bytes[2 * i] = (unsigned char)(channel & 0xff);
         bytes[2 * i + 1] = (unsigned char)(channel >> 8);
     }
     return PARO_STATUS_OK;
 }
 
-static paro_status encode_channel_scales(paro_error *err, paro_pool *pool, const paro_quantised *q,
-                                         void *data)
+static paro_status encode_channel_scales(paro_error *err, paro_pool *pool,
+                                         const paro_train_linear *linear, uint32_t krot, void *data)
 {
     (void)err;
     (void)pool;
-    const float one = 1;
-    for (size_t i = 0; i < q->n_in; i++)
-        paro_array_from_f32((char *)data + 2 * i, PARO_DTYPE_F16, &one, 1);
+    (void)krot;
+    for (size_t i = 0; i < linear->n_in; i++) {
+        const float scale = 1 / linear->weight_channel_scales[i];
+        paro_array_from_f32((char *)data + 2 * i, PARO_DTYPE_F16, &scale, 1);
+    }
     return PARO_STATUS_OK;
 }
 
 /* ---- pseudo: plain weights ---- */
 
-static void shape_weight(const paro_plan_linear *linear, uint64_t shape[2])
+static void shape_weight(const paro_plan_linear *linear, uint32_t krot, uint64_t shape[2])
 {
+    (void)krot;
     shape[0] = linear->n_out;
     shape[1] = linear->n_in;
 }
 
-typedef struct weight_task {
-    const paro_quantised *q;
-    char *data;
-} weight_task;
-
-static float dequantise(const paro_quantised *q, size_t row, size_t column)
+static paro_status encode_weight(paro_error *err, paro_pool *pool, const paro_train_linear *linear,
+                                 uint32_t krot, void *data)
 {
-    size_t group = row * (q->n_in / q->group_size) + column / q->group_size;
-    return (float)(q->codes[row * q->n_in + column] - q->zeros[group]) * q->scales[group];
-}
-
-static void encode_row(void *context, size_t row, int worker)
-{
-    (void)worker;
-    enum { CHUNK = 256 };
-    const weight_task *task = context;
-    const paro_quantised *q = task->q;
-    float w[CHUNK];
-    for (size_t first = 0; first < q->n_in; first += CHUNK) {
-        size_t n = q->n_in - first < CHUNK ? q->n_in - first : CHUNK;
-        for (size_t i = 0; i < n; i++)
-            w[i] = dequantise(q, row, first + i);
-        paro_array_from_f32(task->data + 2 * (row * q->n_in + first), PARO_DTYPE_F16, w, n);
-    }
-}
-
-static paro_status encode_weight(paro_error *err, paro_pool *pool, const paro_quantised *q,
-                                 void *data)
-{
-    size_t n_groups = q->n_in / q->group_size;
-    float top = (float)((1U << q->bits) - 1);
-    for (size_t i = 0; i < q->n_out * n_groups; i++) {
-        /* Only where a code could be too far from the zero point is each looked at. */
-        if (isfinite(paro_f32_from_f16(paro_f16_from_f32(top * q->scales[i]))))
-            continue;
-        size_t row = i / n_groups;
-        for (size_t k = 0; k < q->group_size; k++) {
-            size_t column = i % n_groups * q->group_size + k;
-            float w = dequantise(q, row, column);
-            if (!isfinite(paro_f32_from_f16(paro_f16_from_f32(w))))
-                return paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                                 "[%zu, %zu]: the dequantised weight %g does not fit F16 (at most "
-                                 "65504)",
-                                 row, column, (double)w);
-        }
-    }
-    weight_task task = {q, data};
-    paro_pool_run(pool, q->n_out, encode_row, &task);
-    return PARO_STATUS_OK;
+    (void)krot;
+    const size_t n_in = linear->n_in, n = linear->n_out * n_in;
+    uint16_t *halves = data;
+    float *w = malloc(n * sizeof *w);
+    if (w == NULL)
+        return paro_fail_memory(err, n * sizeof *w, "a dequantised weight");
+    paro_status status = paro_train_linear_effective(err, linear, pool, w);
+    if (status == PARO_STATUS_OK)
+        paro_array_from_f32(halves, PARO_DTYPE_F16, w, n);
+    for (size_t i = 0; i < n && status == PARO_STATUS_OK; i++)
+        if (!isfinite(paro_f32_from_f16(halves[i])))
+            status = paro_fail(err, PARO_STATUS_UNSUPPORTED,
+                               "[%zu, %zu]: the dequantised weight %g does not fit F16 (at most "
+                               "65504)",
+                               i / n_in, i % n_in, (double)w[i]);
+    free(w);
+    return status;
 }
 
 /* ---- the table ---- */
@@ -228,7 +229,7 @@ static const paro_format_row formats[] = {
                                .quant_method = PARO_QUANT_METHOD_PAROQUANT,
                                .bits = 4,
                                .group_sizes = {64, 128},
-                               .krot = KROT,
+                               .has_transform = true,
                                .tensors = packed_tensors,
                                .n_tensors = sizeof packed_tensors / sizeof packed_tensors[0]},
     [PARO_FORMAT_AWQ] = {.name = "awq",
@@ -268,6 +269,31 @@ paro_status paro_format_parse(paro_error *err, const char *name, paro_format *ou
     }
     return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT, "format \"%s\": expected one of %s", name,
                      names);
+}
+
+uint32_t paro_format_krot(const paro_format_row *format, const paro_plan *plan)
+{
+    if (!format->has_transform)
+        return 0;
+    return plan->block.run != NULL && plan->krot > 0 ? plan->krot : KROT;
+}
+
+paro_status paro_format_check_linear(paro_error *err, const paro_format_row *format, uint32_t krot,
+                                     const paro_train_linear *linear)
+{
+    if (format->quant_method == PARO_QUANT_METHOD_NONE) /* plain weights hold everything */
+        return PARO_STATUS_OK;
+    if (!format->has_transform && has_transform(linear))
+        return paro_fail(err, PARO_STATUS_UNSUPPORTED,
+                         "format %s: %s: expected no rotation and no channel scales, which it has "
+                         "no room for, and the recipe made some; use format paroquant or pseudo",
+                         format->name, linear->name);
+    if (format->has_transform && linear->krot > krot)
+        return paro_fail(err, PARO_STATUS_UNSUPPORTED,
+                         "format %s: %s: expected at most the recipe's krot of %" PRIu32
+                         " rounds of rotations, found %" PRIu32,
+                         format->name, linear->name, krot, linear->krot);
+    return PARO_STATUS_OK;
 }
 
 uint32_t paro_format_group_size(const paro_plan *plan)
@@ -368,8 +394,9 @@ paro_status paro_format_config(paro_error *err, const paro_format_row *format,
         *out = NULL;
         return PARO_STATUS_OK;
     case PARO_QUANT_METHOD_PAROQUANT:
-        config = json_pack("{s:s, s:I, s:I, s:I}", "quant_method", "paroquant", "bits", bits,
-                           "group_size", group_size, "krot", (json_int_t)format->krot);
+        config =
+            json_pack("{s:s, s:I, s:I, s:I}", "quant_method", "paroquant", "bits", bits,
+                      "group_size", group_size, "krot", (json_int_t)paro_format_krot(format, plan));
         break;
     case PARO_QUANT_METHOD_AWQ:
         config = json_pack("{s:s, s:I, s:I, s:b, s:s, s:o}", "quant_method", "awq", "bits", bits,

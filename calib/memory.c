@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "calib/calibration.h"
 #include "calib/convert.h"
 #include "runtime/model.h"
 
@@ -29,26 +30,33 @@ paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, co
         options = &defaults;
     const paro_format_row *format = paro_format_get(options->format);
     paro_tensor_set *tensors = NULL;
+    paro_block_store *calibrated = NULL;
     paro_status status = paro_format_check_plan(err, plan, options->format);
+    if (status == PARO_STATUS_OK)
+        status = paro_calibrate_plan(err, model, plan, options, options->work_dir, &calibrated);
     if (status == PARO_STATUS_OK)
         status = paro_tensor_set_new(err, model->tensors, &tensors);
     if (status != PARO_STATUS_OK)
-        return status;
+        goto done;
 
     paro_quantize_result result = {0};
     const paro_sink sink = {
         .context = tensors, .put = sink_put, .hide = sink_hide, .pass_exact = true};
-    status = paro_convert(err, model, plan, format, options->observer, &sink, &result);
+    status = paro_convert(err, model, plan, calibrated, format, options->observer, &sink, &result);
     if (status != PARO_STATUS_OK) {
         paro_tensor_set_free(tensors);
-        return status;
+        goto done;
     }
     paro_config config = model->config;
     bool packed = format->quant_method != PARO_QUANT_METHOD_NONE;
     config.quant_method = format->quant_method;
     config.bits = packed ? format->bits : 0;
     config.group_size = packed ? paro_format_group_size(plan) : 0;
-    config.krot = format->krot;
+    config.krot = paro_format_krot(format, plan);
     const paro_model_options model_options = {.n_threads = paro_pool_n_threads(model->pool)};
-    return paro_model_new(err, model->dir, &config, tensors, &model_options, out);
+    status = paro_model_new(err, model->dir, &config, tensors, &model_options, out);
+
+done:
+    paro_block_store_free(calibrated);
+    return status;
 }

@@ -53,6 +53,19 @@ void paro_quantised_release(paro_quantised *quantised)
     quantised->scales = NULL;
 }
 
+paro_status paro_quantised_check_scales(paro_error *err, const paro_quantised *quantised)
+{
+    size_t n_groups = quantised->n_in / quantised->group_size;
+    for (size_t i = 0; i < quantised->n_out * n_groups; i++) {
+        if (!isfinite(quantised->scales[i]))
+            return paro_fail(err, PARO_STATUS_UNSUPPORTED,
+                             "row %zu, group %zu: expected weights whose scale fits F16 (at most "
+                             "65504), found a range too wide",
+                             i / n_groups, i % n_groups);
+    }
+    return PARO_STATUS_OK;
+}
+
 typedef struct error_task {
     const paro_quantised *quantised;
     const float *w;

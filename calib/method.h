@@ -27,6 +27,9 @@ typedef struct paro_quantised {
 paro_status paro_quantised_alloc(paro_error *err, paro_quantised *quantised);
 void paro_quantised_release(paro_quantised *quantised); /* NULL and zeroed are fine */
 
+/* PARO_STATUS_UNSUPPORTED, with row and group, where a scale became infinite in F16. */
+paro_status paro_quantised_check_scales(paro_error *err, const paro_quantised *quantised);
+
 /* |W' - W| / |W| (Frobenius) of what it stands for against w [n_out, n_in]; 0 where |W| is 0.
  * row_sums [2 * n_out] is scratch memory. */
 double paro_quantised_error(const paro_quantised *quantised, paro_pool *pool, const float *w,

@@ -69,9 +69,14 @@ static paro_status plan_linear(paro_error *err, const paro_plan_spec *spec, paro
                              " input channels of %s; choose another or keep that linear",
                              spec->recipe, rule->where, rule->group_size, linear->n_in,
                              linear->name);
+        if (spec->block.run != NULL && rule->group_size % 2 != 0)
+            return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                             "%s: %s: expected an even group_size where there is a block function "
+                             "(channels are rotated in pairs), found %" PRIu32,
+                             spec->recipe, rule->where, rule->group_size);
         uint64_t n_groups = n_values / rule->group_size;
         planned.method = rule->method;
-        planned.linear.method = rule->method->name;
+        planned.linear.method = spec->block.run != NULL ? "block" : rule->method->name;
         planned.linear.rule = paro_arena_strdup(&plan->arena, rule->glob.text);
         planned.linear.bits = rule->bits;
         planned.linear.group_size = rule->group_size;
@@ -104,6 +109,8 @@ paro_status paro_plan_resolve(paro_error *err, const paro_plan_spec *spec, const
         goto done;
     }
     memcpy(plan->recipe_sha256, spec->sha256, sizeof plan->recipe_sha256);
+    plan->krot = spec->krot;
+    plan->data = spec->data;
     for (size_t i = 0; i < plan->n_linears && status == PARO_STATUS_OK; i++)
         status = plan_linear(err, spec, plan, paro_model_linear(model, i), &plan->linears[i]);
 
@@ -112,6 +119,7 @@ done:
         paro_plan_free(plan);
         return status;
     }
+    plan->block = spec->block;
     *out = plan;
     return PARO_STATUS_OK;
 }
@@ -120,6 +128,8 @@ void paro_plan_free(paro_plan *plan)
 {
     if (plan == NULL)
         return;
+    if (plan->block.release != NULL)
+        plan->block.release(plan->block.context);
     paro_arena_release(&plan->arena);
     free(plan);
 }
@@ -137,4 +147,9 @@ void paro_plan_get(const paro_plan *plan, size_t n, paro_plan_linear *out)
 const char *paro_plan_recipe_sha256(const paro_plan *plan)
 {
     return plan->recipe_sha256;
+}
+
+bool paro_plan_calibrates(const paro_plan *plan)
+{
+    return plan->block.run != NULL;
 }

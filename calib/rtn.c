@@ -2,8 +2,6 @@
  *
  * Round to nearest: every group by itself, no data, no search.
  */
-#include <math.h>
-
 #include "base/dtype.h"
 #include "base/reference.h"
 #include "calib/method.h"
@@ -34,13 +32,5 @@ paro_status paro_rtn_quantise(paro_error *err, paro_pool *pool, const float *w,
 {
     rtn_task task = {w, quantised};
     paro_pool_run(pool, quantised->n_out, quantise_row, &task);
-    size_t n_groups = quantised->n_in / quantised->group_size;
-    for (size_t i = 0; i < quantised->n_out * n_groups; i++) {
-        if (!isfinite(quantised->scales[i]))
-            return paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                             "row %zu, group %zu: expected weights whose scale fits F16 (at most "
-                             "65504), found a range too wide",
-                             i / n_groups, i % n_groups);
-    }
-    return PARO_STATUS_OK;
+    return paro_quantised_check_scales(err, quantised);
 }

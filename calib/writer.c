@@ -21,6 +21,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/safetensors_write.h"
+#include "calib/calibration.h"
 #include "calib/carry.h"
 #include "calib/config_patch.h"
 #include "calib/convert.h"
@@ -71,8 +72,9 @@ static paro_status add_metadata(paro_error *err, paro_shard_writer *writer, cons
 }
 
 static paro_status write_tensors(paro_error *err, const paro_model *model, const paro_plan *plan,
-                                 const paro_format_row *format, const char *dir,
-                                 const paro_quantize_options *options, paro_quantize_result *result)
+                                 const paro_block_store *calibrated, const paro_format_row *format,
+                                 const char *dir, const paro_quantize_options *options,
+                                 paro_quantize_result *result)
 {
     paro_shard_writer *writer = NULL;
     paro_status status = paro_shard_writer_new(err, dir, options->max_shard_bytes, &writer);
@@ -81,7 +83,8 @@ static paro_status write_tensors(paro_error *err, const paro_model *model, const
     if (status == PARO_STATUS_OK) {
         const paro_sink sink = {
             .context = writer, .declare = sink_declare, .put = sink_put, .pass = sink_pass};
-        status = paro_convert(err, model, plan, format, options->observer, &sink, result);
+        status =
+            paro_convert(err, model, plan, calibrated, format, options->observer, &sink, result);
     }
     if (status == PARO_STATUS_OK)
         status = paro_shard_writer_finish(err, writer, &result->n_bytes, &result->n_shards);
@@ -209,6 +212,27 @@ static paro_status check_replaceable(paro_error *err, const char *target)
         target, contents.has_folder ? "a folder in it" : "other files");
 }
 
+/* Where finished blocks are kept: as named, or beside the target (without trailing slashes). */
+static const char *work_dir_of(paro_arena *arena, const paro_quantize_options *options,
+                               const char *out_dir)
+{
+    size_t n = strlen(out_dir);
+    while (n > 1 && out_dir[n - 1] == '/')
+        n--;
+    if (options->work_dir != NULL)
+        return paro_arena_strdup(arena, options->work_dir);
+    return paro_arena_printf(arena, "%.*s.paro-work", (int)n, out_dir);
+}
+
+/* The finished blocks are of no use any more; that they cannot be removed is no failure. */
+static void remove_work(paro_block_store *calibrated, const char *work_dir,
+                        const paro_observer *observer)
+{
+    paro_error why;
+    if (calibrated != NULL && paro_block_store_remove(&why, calibrated) != PARO_STATUS_OK)
+        paro_log(observer, PARO_LOG_LEVEL_WARNING, "%s: is left behind: %s", work_dir, why.message);
+}
+
 paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_plan *plan,
                           const char *out_dir, const paro_quantize_options *options,
                           paro_quantize_result *result)
@@ -217,7 +241,9 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
     if (options == NULL)
         options = &defaults;
     double started = paro_clock_seconds();
+    paro_arena scratch = {0};
     paro_staging staging = {.lock_fd = -1};
+    paro_block_store *calibrated = NULL;
     paro_quantize_result measured = {0};
     const paro_format_row *format = paro_format_get(options->format);
     paro_status status = paro_format_check_plan(err, plan, options->format);
@@ -225,10 +251,13 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
         status = check_source(err, model, out_dir);
     if (status == PARO_STATUS_OK && options->overwrite)
         status = check_replaceable(err, out_dir);
+    const char *work_dir = work_dir_of(&scratch, options, out_dir);
+    if (status == PARO_STATUS_OK && work_dir == NULL)
+        status = paro_fail_memory(err, strlen(out_dir), "a path");
     if (status == PARO_STATUS_OK)
         status = paro_staging_begin(err, out_dir, options->overwrite, &staging);
     if (status != PARO_STATUS_OK)
-        return status;
+        goto done;
     if (model->config.quant_method != PARO_QUANT_METHOD_NONE)
         paro_log(options->observer, PARO_LOG_LEVEL_WARNING,
                  "%s is quantised already: its weights are dequantised first", model->dir);
@@ -238,7 +267,10 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
     if (status == PARO_STATUS_OK)
         status = paro_carry_files(err, model->dir, staging.temporary);
     if (status == PARO_STATUS_OK)
-        status = write_tensors(err, model, plan, format, staging.temporary, options, &measured);
+        status = paro_calibrate_plan(err, model, plan, options, work_dir, &calibrated);
+    if (status == PARO_STATUS_OK)
+        status = write_tensors(err, model, plan, calibrated, format, staging.temporary, options,
+                               &measured);
     /* Again: much may have come into it since. */
     if (status == PARO_STATUS_OK && options->overwrite)
         status = check_replaceable(err, out_dir);
@@ -246,11 +278,20 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
         status = paro_staging_commit(err, &staging);
     if (status != PARO_STATUS_OK) {
         paro_staging_abort(&staging);
-        return status;
+        goto done;
     }
+    remove_work(calibrated, work_dir, options->observer);
     if (result != NULL) {
         measured.seconds = paro_clock_seconds() - started;
         *result = measured;
     }
-    return PARO_STATUS_OK;
+
+done:
+    if (status != PARO_STATUS_OK && plan->block.run != NULL && work_dir != NULL &&
+        paro_path_is_dir(work_dir))
+        paro_log(options->observer, PARO_LOG_LEVEL_INFO,
+                 "finished blocks are kept in %s: the same command goes on after them", work_dir);
+    paro_block_store_free(calibrated);
+    paro_arena_release(&scratch);
+    return status;
 }

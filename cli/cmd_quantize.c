@@ -11,6 +11,7 @@
 #include "cli/report.h"
 #include "cli/table.h"
 #include "cli/text.h"
+#include "cli/texts.h"
 
 typedef struct quantize_args {
     paro_global_args global;
@@ -23,6 +24,10 @@ typedef struct quantize_args {
     bool overwrite;
     bool allow_io;
     uint64_t max_shard_bytes;
+    paro_strings texts, validation;
+    const char *field;
+    const char *work;
+    uint64_t memory_bytes;
     int output;
 } quantize_args;
 
@@ -85,6 +90,36 @@ static const paro_option options[] = {
      .min = 1,
      .max = 9007199254740992.0,
      .help = "the largest file of weights, for example 500MB (default 5GB)"},
+    {.name = "text",
+     .kind = PARO_OPTION_STRINGS,
+     .offset = offsetof(quantize_args, texts),
+     .argument = "FILE[@WEIGHT]",
+     .help = "a text to calibrate with, for recipes that do: plain, or .jsonl; its share of the "
+             "samples is in proportion to WEIGHT (default 1); may be given again; without one the "
+             "model writes its own samples"},
+    {.name = "validation",
+     .kind = PARO_OPTION_STRINGS,
+     .offset = offsetof(quantize_args, validation),
+     .argument = "FILE[@WEIGHT]",
+     .help = "a text for validation samples; without one they are held out of the others"},
+    {.name = "text-field",
+     .kind = PARO_OPTION_STRING,
+     .offset = offsetof(quantize_args, field),
+     .argument = "NAME",
+     .help = "the member of a .jsonl file's objects that is the text (default text)"},
+    {.name = "work",
+     .kind = PARO_OPTION_STRING,
+     .offset = offsetof(quantize_args, work),
+     .argument = "DIR",
+     .help = "where finished blocks are kept until the checkpoint is written, so that the same "
+             "command goes on after them (default OUT.paro-work)"},
+    {.name = "memory",
+     .kind = PARO_OPTION_BYTES,
+     .offset = offsetof(quantize_args, memory_bytes),
+     .argument = "SIZE",
+     .min = 1,
+     .max = 9007199254740992.0,
+     .help = "of calibration's activations; more lie in a file in DIR (default 16GB)"},
     {.name = "output",
      .kind = PARO_OPTION_CHOICE,
      .offset = offsetof(quantize_args, output),
@@ -358,17 +393,35 @@ static bool is_checkpoint(const char *dir)
 
 static paro_exit write_checkpoint(paro_console *console, quantization *q)
 {
-    const paro_quantize_options o = {.format = (paro_format)q->args->format,
-                                     .overwrite = q->args->overwrite,
-                                     .max_shard_bytes = q->args->max_shard_bytes,
-                                     .observer = &console->observer};
+    const quantize_args *a = q->args;
+    paro_texts texts = {0};
+    paro_tokenizer *tokenizer = NULL;
     paro_error err;
+    paro_exit code = paro_texts_parse(console, &a->texts, &a->validation, a->field, &texts);
 
-    if (paro_quantize(&err, q->model, q->plan, q->args->out, &o, &q->result) == PARO_STATUS_OK) {
+    if (code != PARO_EXIT_DONE)
+        return code;
+    paro_quantize_options o = {.format = (paro_format)a->format,
+                               .overwrite = a->overwrite,
+                               .max_shard_bytes = a->max_shard_bytes,
+                               .observer = &console->observer,
+                               .texts = texts.sources,
+                               .n_texts = texts.n_sources,
+                               .work_dir = a->work,
+                               .memory_bytes = a->memory_bytes};
+    paro_status status = PARO_STATUS_OK;
+    if (paro_plan_calibrates(q->plan))
+        status = paro_tokenizer_open(&err, q->dir, &tokenizer);
+    o.tokenizer = tokenizer;
+    if (status == PARO_STATUS_OK)
+        status = paro_quantize(&err, q->model, q->plan, a->out, &o, &q->result);
+    paro_tokenizer_free(tokenizer);
+    paro_texts_free(&texts);
+    if (status == PARO_STATUS_OK) {
         q->was_written = true;
         return PARO_EXIT_DONE;
     }
-    paro_exit code = paro_console_fail(console, &err);
+    code = paro_console_fail(console, &err);
     if (err.status == PARO_STATUS_EXISTS && !q->args->overwrite && is_checkpoint(q->args->out))
         paro_console_hint(console, "--overwrite replaces the checkpoint that is there already");
     return code;

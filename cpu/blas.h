@@ -19,4 +19,14 @@ void paro_blas_product_transposed(size_t m, size_t n, size_t k, float scale, con
                                   size_t a_stride, const float *b, size_t b_stride, float keep,
                                   float *c, size_t c_stride);
 
+/* The same with a [k, m] transposed: the sum of the outer products of the rows of a and b. */
+void paro_blas_product_outer(size_t m, size_t n, size_t k, float scale, const float *a,
+                             size_t a_stride, const float *b, size_t b_stride, float keep, float *c,
+                             size_t c_stride);
+
+/* The second in fp64. */
+void paro_blas_product_transposed_f64(size_t m, size_t n, size_t k, double scale, const double *a,
+                                      size_t a_stride, const double *b, size_t b_stride,
+                                      double keep, double *c, size_t c_stride);
+
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "lua/block.h"
 #include "lua/sandbox.h"
 
 enum {
@@ -218,6 +219,9 @@ void paro_sandbox_open_libraries(lua_State *state, bool allow_io)
     lua_setglobal(state, "load");
     lua_pushcfunction(state, paro_sandbox_problem);
     lua_setglobal(state, "problem");
+    paro_sandbox_open_tensor(state);
+    lua_setglobal(state, "tensor");
+    paro_lua_open_blocks(state);
 
     lua_getglobal(state, LUA_TABLIBNAME);
     wrap_member(state, "insert", charged_table_call, false);

@@ -12,8 +12,8 @@
 #include "base/embedded.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/utf8.h"
 #include "base/nearest.h"
+#include "base/utf8.h"
 
 static const char SHIPPED_FOLDER[] = "lua/recipes/";
 
@@ -81,8 +81,7 @@ static paro_status read_text(paro_error *err, paro_recipe *recipe)
             n_shipped++;
         }
         char nearest[256];
-        paro_nearest(nearest, sizeof nearest, recipe->path, n_shipped, shipped_name,
-                     NULL);
+        paro_nearest(nearest, sizeof nearest, recipe->path, n_shipped, shipped_name, NULL);
         return paro_fail(err, PARO_STATUS_NOT_FOUND,
                          "%s: there is no such file, and no such recipe among the shipped ones "
                          "(nearest: %s)",
@@ -205,8 +204,8 @@ static int run_chunk(lua_State *state)
 }
 
 /* Lua's messages name the recipe, most of the time; those of limits do not. */
-static paro_status run(paro_error *err, const paro_recipe *recipe, lua_CFunction function,
-                       void *context)
+paro_status paro_recipe_run(paro_error *err, const paro_recipe *recipe, lua_CFunction function,
+                            void *context)
 {
     paro_status status = paro_sandbox_run(err, recipe->sandbox, function, context);
     if (status != PARO_STATUS_OK && err != NULL && strstr(err->message, recipe->path) == NULL)
@@ -224,6 +223,7 @@ paro_status paro_recipe_open(paro_error *err, const char *path, const paro_recip
     if (recipe == NULL)
         return paro_fail_memory(err, sizeof *recipe, "a recipe");
     paro_status status = PARO_STATUS_OK;
+    recipe->n_users = 1;
     recipe->path = paro_arena_strdup(&recipe->arena, path);
     if (recipe->path == NULL) {
         status = paro_fail_memory(err, strlen(path), "a path");
@@ -236,12 +236,13 @@ paro_status paro_recipe_open(paro_error *err, const char *path, const paro_recip
         const paro_sandbox_options sandbox = {.allow_io = options->allow_io,
                                               .memory_bytes = options->memory_bytes,
                                               .n_instructions = options->n_instructions,
+                                              .data_bytes = options->tensor_bytes,
                                               .observer = options->observer};
         paro_sha256_hex(recipe->text, recipe->n_text_bytes, recipe->sha256);
         status = paro_sandbox_new(err, &sandbox, &recipe->sandbox);
     }
     if (status == PARO_STATUS_OK)
-        status = run(err, recipe, run_chunk, recipe);
+        status = paro_recipe_run(err, recipe, run_chunk, recipe);
 
 done:
     if (status != PARO_STATUS_OK) {
@@ -254,7 +255,7 @@ done:
 
 void paro_recipe_free(paro_recipe *recipe)
 {
-    if (recipe == NULL)
+    if (recipe == NULL || --recipe->n_users > 0)
         return;
     paro_sandbox_free(recipe->sandbox);
     paro_arena_release(&recipe->arena);
@@ -267,8 +268,7 @@ typedef struct planning {
     const paro_recipe *recipe;
     const paro_model *model;
     paro_arena arena;
-    const paro_plan_rule *rules;
-    size_t n_rules;
+    paro_recipe_table table;
 } planning;
 
 static int make_rules(lua_State *state)
@@ -289,24 +289,32 @@ static int make_rules(lua_State *state)
                                      paro_recipe_describe(state, -1));
         paro_recipe_check_options(state, p->recipe, options);
     }
-    paro_recipe_read_table(state, p->recipe, &p->arena, &p->rules, &p->n_rules);
+    paro_recipe_read_table(state, p->recipe, &p->arena, &p->table);
     return 0;
 }
 
 paro_status paro_plan_make(paro_error *err, paro_recipe *recipe, const paro_model *model,
                            paro_plan **out)
 {
-    planning p = {.recipe = recipe, .model = model};
-    paro_status status = run(err, recipe, make_rules, &p);
+    planning p = {.recipe = recipe, .model = model, .table.block = LUA_NOREF};
+    paro_plan_block block = {.run = NULL};
+    paro_status status = paro_recipe_run(err, recipe, make_rules, &p);
+    if (status == PARO_STATUS_OK && p.table.block != LUA_NOREF)
+        status = paro_recipe_plan_block(err, recipe, p.table.block, &block);
     if (status == PARO_STATUS_OK) {
         const paro_plan_spec spec = {.recipe = recipe->path,
                                      .text = recipe->text,
                                      .n_text_bytes = recipe->n_text_bytes,
                                      .sha256 = recipe->sha256,
                                      .options = recipe->options_json,
-                                     .rules = p.rules,
-                                     .n_rules = p.n_rules};
+                                     .rules = p.table.rules,
+                                     .n_rules = p.table.n_rules,
+                                     .krot = p.table.krot,
+                                     .data = p.table.data,
+                                     .block = block};
         status = paro_plan_resolve(err, &spec, model, out);
+        if (status != PARO_STATUS_OK && block.release != NULL)
+            block.release(block.context);
     }
     paro_arena_release(&p.arena);
     return status;

@@ -5,7 +5,7 @@
  * Invariants:
  * 1. Lua code runs inside paro_sandbox_run only, with `escape` set.
  * 2. Every byte of the state comes from `allocate` and is on the list `blocks`; the sum is never
- *    over `memory_bytes`.
+ *    over `memory_bytes`. Likewise the numbers of tensors: `data`, `data_bytes`.
  * 3. Reaching a limit leaves Lua by longjmp to paro_sandbox_run, not by a Lua error: neither pcall
  *    nor a message handler, __close or __gc sees it. The state is then inconsistent, `limit` says
  *    why, and nothing calls into it again.
@@ -35,12 +35,14 @@ enum {
     WORK_BYTES = 16,
     ALLOCATIONS_PER_CLOCK = 4096,
     CHARGES_PER_CLOCK = 1 << 14,
-    MAX_REFUSALS = 64
+    MAX_REFUSALS = 64,
+    DATA_COLLECT_BYTES = 256 << 20 /* data that is let grow before the first collection for it */
 };
 
 static const double report_seconds = 0.1; /* between two questions to the observer */
 static const uint64_t default_memory_bytes = (uint64_t)256 << 20;
 static const uint64_t default_n_instructions = 1000000000;
+static const uint64_t default_data_bytes = (uint64_t)4 << 30;
 
 typedef enum sandbox_limit {
     SANDBOX_LIMIT_NONE,
@@ -48,6 +50,7 @@ typedef enum sandbox_limit {
     SANDBOX_LIMIT_TIME,
     SANDBOX_LIMIT_MEMORY,
     SANDBOX_LIMIT_STRING,
+    SANDBOX_LIMIT_DATA,
     SANDBOX_LIMIT_CANCELLED, /* the observer asked to stop */
     SANDBOX_LIMIT_SYSTEM,    /* malloc failed */
     SANDBOX_LIMIT_PANIC      /* a Lua error outside a protected call: a bug of ours */
@@ -72,6 +75,10 @@ struct paro_sandbox {
     uint64_t n_used_bytes;
     bool refused; /* the last request for more was refused */
     unsigned n_refused;
+    memory_block *data;
+    uint64_t data_bytes;
+    uint64_t n_data_bytes;
+    uint64_t n_data_collect; /* in use when the next collection is due */
     uint64_t n_instructions;
     uint64_t work;
     int hook_interval;
@@ -81,7 +88,10 @@ struct paro_sandbox {
     double started;       /* processor time at the start of this run */
     double clock_started; /* wall clock likewise */
     double reported;      /* wall clock when the observer was last asked */
+    double stage_started; /* processor time when a stage was entered */
+    double stage_clock_started;
     const paro_observer *observer;
+    paro_pool *pool; /* not owned; may be NULL */
     FILE *files[PARO_SANDBOX_FILES];
 };
 
@@ -133,13 +143,36 @@ void paro_sandbox_charge(lua_State *state, uint64_t n_instructions)
 {
     paro_sandbox *sandbox = sandbox_of(state);
     charge(sandbox, n_instructions);
-    if (++sandbox->n_charges % CHARGES_PER_CLOCK == 0)
+    if (n_instructions >= HOOK_INTERVAL || ++sandbox->n_charges % CHARGES_PER_CLOCK == 0)
         check_time(sandbox);
+}
+
+void paro_sandbox_enter_stage(lua_State *state)
+{
+    paro_sandbox *sandbox = sandbox_of(state);
+    sandbox->stage_started = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    sandbox->stage_clock_started = read_clock(CLOCK_MONOTONIC);
+}
+
+void paro_sandbox_leave_stage(lua_State *state)
+{
+    paro_sandbox *sandbox = sandbox_of(state);
+    sandbox->started += read_clock(CLOCK_THREAD_CPUTIME_ID) - sandbox->stage_started;
+    sandbox->clock_started += read_clock(CLOCK_MONOTONIC) - sandbox->stage_clock_started;
 }
 
 void paro_sandbox_out_of_memory(lua_State *state)
 {
     escape(sandbox_of(state), SANDBOX_LIMIT_SYSTEM);
+}
+
+int paro_sandbox_fail(lua_State *state, const paro_error *err)
+{
+    if (err->status == PARO_STATUS_CANCELLED)
+        escape(sandbox_of(state), SANDBOX_LIMIT_CANCELLED);
+    if (err->status == PARO_STATUS_OUT_OF_MEMORY)
+        escape(sandbox_of(state), SANDBOX_LIMIT_SYSTEM);
+    return luaL_error(state, "%s", err->message);
 }
 
 static void count_hook(lua_State *state, lua_Debug *debug)
@@ -166,23 +199,32 @@ static void *refuse(paro_sandbox *sandbox, sandbox_limit limit, bool is_hopeless
     return NULL;
 }
 
-static void unlink_block(paro_sandbox *sandbox, memory_block *block)
+static void unlink_block(memory_block **list, memory_block *block)
 {
     if (block->head.prev != NULL)
         block->head.prev->head.next = block->head.next;
     else
-        sandbox->blocks = block->head.next;
+        *list = block->head.next;
     if (block->head.next != NULL)
         block->head.next->head.prev = block->head.prev;
 }
 
-static void link_block(paro_sandbox *sandbox, memory_block *block)
+static void link_block(memory_block **list, memory_block *block)
 {
     block->head.prev = NULL;
-    block->head.next = sandbox->blocks;
-    if (sandbox->blocks != NULL)
-        sandbox->blocks->head.prev = block;
-    sandbox->blocks = block;
+    block->head.next = *list;
+    if (*list != NULL)
+        (*list)->head.prev = block;
+    *list = block;
+}
+
+static void free_blocks(memory_block *list)
+{
+    while (list != NULL) {
+        memory_block *block = list;
+        list = block->head.next;
+        free(block);
+    }
 }
 
 /* lua_Alloc: where `data` is NULL, old_bytes is the type of what is being made. */
@@ -193,7 +235,7 @@ static void *allocate(void *context, void *data, size_t old_bytes, size_t n_byte
     size_t had = block != NULL ? block->head.n_bytes : 0;
     if (n_bytes == 0) {
         if (block != NULL) {
-            unlink_block(sandbox, block);
+            unlink_block(&sandbox->blocks, block);
             sandbox->n_used_bytes -= had;
             free(block);
         }
@@ -214,11 +256,11 @@ static void *allocate(void *context, void *data, size_t old_bytes, size_t n_byte
         }
     }
     if (block != NULL)
-        unlink_block(sandbox, block);
+        unlink_block(&sandbox->blocks, block);
     memory_block *moved = realloc(block, wanted);
     if (moved == NULL) {
         if (block != NULL)
-            link_block(sandbox, block);
+            link_block(&sandbox->blocks, block);
         if (wanted <= had)
             return data; /* Lua takes for granted that shrinking works */
         return refuse(sandbox, SANDBOX_LIMIT_SYSTEM, false);
@@ -228,8 +270,53 @@ static void *allocate(void *context, void *data, size_t old_bytes, size_t n_byte
     moved->head.n_bytes = wanted;
     sandbox->n_used_bytes += wanted;
     sandbox->n_used_bytes -= had;
-    link_block(sandbox, moved);
+    link_block(&sandbox->blocks, moved);
     return moved + 1;
+}
+
+static void collect_data(paro_sandbox *sandbox, lua_State *state)
+{
+    charge(sandbox, sandbox->n_used_bytes / WORK_BYTES);
+    lua_gc(state, LUA_GCCOLLECT);
+    uint64_t n_kept = sandbox->n_data_bytes;
+    sandbox->n_data_collect = n_kept < DATA_COLLECT_BYTES / 2 ? DATA_COLLECT_BYTES : 2 * n_kept;
+}
+
+void *paro_sandbox_data_alloc(lua_State *state, uint64_t n_bytes)
+{
+    paro_sandbox *sandbox = sandbox_of(state);
+    memory_block *block = NULL;
+    if (n_bytes > sandbox->data_bytes - sizeof *block || n_bytes > PTRDIFF_MAX - sizeof *block)
+        escape(sandbox, SANDBOX_LIMIT_DATA);
+    uint64_t wanted = n_bytes + sizeof *block;
+    if (sandbox->n_data_bytes + wanted > sandbox->n_data_collect ||
+        wanted > sandbox->data_bytes - sandbox->n_data_bytes)
+        collect_data(sandbox, state);
+    if (wanted > sandbox->data_bytes - sandbox->n_data_bytes)
+        escape(sandbox, SANDBOX_LIMIT_DATA);
+    block = malloc(wanted);
+    if (block == NULL)
+        escape(sandbox, SANDBOX_LIMIT_SYSTEM);
+    block->head.n_bytes = wanted;
+    sandbox->n_data_bytes += wanted;
+    link_block(&sandbox->data, block);
+    return block + 1;
+}
+
+void paro_sandbox_data_free(lua_State *state, void *data)
+{
+    paro_sandbox *sandbox = sandbox_of(state);
+    if (data == NULL)
+        return;
+    memory_block *block = (memory_block *)data - 1;
+    unlink_block(&sandbox->data, block);
+    sandbox->n_data_bytes -= block->head.n_bytes;
+    free(block);
+}
+
+uint64_t paro_sandbox_data_bytes(lua_State *state)
+{
+    return sandbox_of(state)->n_data_bytes;
 }
 
 static int panic(lua_State *state)
@@ -243,6 +330,11 @@ static int panic(lua_State *state)
 const paro_observer *paro_sandbox_observer(lua_State *state)
 {
     return sandbox_of(state)->observer;
+}
+
+paro_pool *paro_sandbox_pool(lua_State *state)
+{
+    return sandbox_of(state)->pool;
 }
 
 static int find_file(const paro_sandbox *sandbox, const FILE *file)
@@ -303,6 +395,10 @@ static paro_status fail_limit(paro_error *err, const paro_sandbox *sandbox)
         return paro_fail(err, PARO_STATUS_LIMIT,
                          "a string grew longer than %d bytes, the most a recipe may have",
                          PARO_SANDBOX_STRING_BYTES);
+    case SANDBOX_LIMIT_DATA:
+        return paro_fail(err, PARO_STATUS_LIMIT,
+                         "the limit of %llu bytes of memory for tensors was reached",
+                         (unsigned long long)sandbox->data_bytes);
     case SANDBOX_LIMIT_CANCELLED:
         return paro_fail(err, PARO_STATUS_CANCELLED, "recipe: stopped on request");
     case SANDBOX_LIMIT_SYSTEM:
@@ -327,6 +423,8 @@ paro_status paro_sandbox_new(paro_error *err, const paro_sandbox_options *option
         options->memory_bytes != 0 ? options->memory_bytes : default_memory_bytes;
     sandbox->n_instructions =
         options->n_instructions != 0 ? options->n_instructions : default_n_instructions;
+    sandbox->data_bytes = options->data_bytes != 0 ? options->data_bytes : default_data_bytes;
+    sandbox->n_data_collect = DATA_COLLECT_BYTES;
     sandbox->hook_interval =
         sandbox->n_instructions < HOOK_INTERVAL ? (int)sandbox->n_instructions : HOOK_INTERVAL;
     sandbox->observer = options->observer;
@@ -363,12 +461,26 @@ void paro_sandbox_free(paro_sandbox *sandbox)
         if (sandbox->files[i] != NULL)
             fclose(sandbox->files[i]);
     }
-    while (sandbox->blocks != NULL) {
-        memory_block *block = sandbox->blocks;
-        sandbox->blocks = block->head.next;
-        free(block);
-    }
+    free_blocks(sandbox->data);
+    free_blocks(sandbox->blocks);
     free(sandbox);
+}
+
+void paro_sandbox_set_host(paro_sandbox *sandbox, const paro_observer *observer, paro_pool *pool)
+{
+    sandbox->observer = observer;
+    sandbox->pool = pool;
+}
+
+const paro_observer *paro_sandbox_host_observer(const paro_sandbox *sandbox)
+{
+    return sandbox->observer;
+}
+
+void paro_sandbox_renew(paro_sandbox *sandbox)
+{
+    sandbox->work = 0;
+    sandbox->seconds = 0;
 }
 
 /* What to say besides where Lua's message is of a global that other Lua programs have. */

@@ -14,6 +14,7 @@
 #include <paro/observer.h>
 
 #include "base/error.h"
+#include "base/thread.h"
 
 enum {
     PARO_SANDBOX_STRING_BYTES = 1 << 20, /* the longest string */
@@ -26,6 +27,7 @@ typedef struct paro_sandbox_options {
     bool allow_io;
     uint64_t memory_bytes;         /* 0: 256 MiB */
     uint64_t n_instructions;       /* 0: 1e9 */
+    uint64_t data_bytes;           /* of paro_sandbox_data_alloc; 0: 4 GiB */
     const paro_observer *observer; /* `print` goes to its log; may be NULL; see also below */
 } paro_sandbox_options;
 
@@ -46,10 +48,39 @@ void paro_sandbox_free(paro_sandbox *sandbox);
 paro_status paro_sandbox_run(paro_error *err, paro_sandbox *sandbox, lua_CFunction function,
                              void *context);
 
+/* Between runs: from now on the observer is this one, and paro_sandbox_pool gives the pool (both
+ * may be NULL). At first: the options' observer, and no pool. */
+void paro_sandbox_set_host(paro_sandbox *sandbox, const paro_observer *observer, paro_pool *pool);
+const paro_observer *paro_sandbox_host_observer(const paro_sandbox *sandbox);
+
+/* Between runs: instructions and processor time are counted from 0 again. A dead sandbox stays
+ * dead. */
+void paro_sandbox_renew(paro_sandbox *sandbox);
+
 /* ---- for the functions that Lua calls ---- */
 
-/* Counts work as if so many instructions had run. Does not return when that reaches the limit. */
+/* Counts work as if so many instructions had run. Does not return when that reaches the limit, or
+ * when the observer asks to stop. */
 void paro_sandbox_charge(lua_State *state, uint64_t n_instructions);
+
+/* What runs between these two (nothing that calls Lua, nothing that leaves) does not count as
+ * processor time: it is our own and ends by itself. */
+void paro_sandbox_enter_stage(lua_State *state);
+void paro_sandbox_leave_stage(lua_State *state);
+
+/* Does not return: a failure of the floors below. Where they were stopped or had no memory it ends
+ * the run, like a limit; anything else is a Lua error with the message. */
+int paro_sandbox_fail(lua_State *state, const paro_error *err);
+
+/* Memory for numbers, outside the state's own and with a limit of its own: aligned for anything,
+ * not initialised. Before the limit is final, and now and then, what nothing refers to is
+ * collected: the caller must hold what it has where Lua sees it. All of it is freed with the
+ * sandbox, whatever happens. Does not return where there is none. */
+void *paro_sandbox_data_alloc(lua_State *state, uint64_t n_bytes);
+void paro_sandbox_data_free(lua_State *state, void *data); /* NULL is fine */
+uint64_t paro_sandbox_data_bytes(lua_State *state);        /* in use */
+
+paro_pool *paro_sandbox_pool(lua_State *state); /* may be NULL */
 
 /* For memory outside the state that could not be had: ends the run with PARO_STATUS_OUT_OF_MEMORY;
  * the sandbox is then dead. */
@@ -72,5 +103,8 @@ void paro_sandbox_open_patterns(lua_State *state);
 
 /* problem.c: the function `problem` of recipes. */
 int paro_sandbox_problem(lua_State *state);
+
+/* tensor.c: the table `tensor` of recipes. */
+int paro_sandbox_open_tensor(lua_State *state);
 
 #endif

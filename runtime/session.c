@@ -212,3 +212,36 @@ paro_status paro_session_append_best(paro_error *err, paro_session *session, con
 {
     return append(err, session, tokens, n_tokens, &(wanted){.best = id});
 }
+
+/* Reads one after another. */
+static paro_status read_each_alone(paro_error *err, paro_session *const *sessions,
+                                   size_t n_sessions, const int32_t *tokens, float *logits)
+{
+    const size_t vocab = sessions[0]->model->config.vocab;
+    paro_status status = PARO_STATUS_OK;
+    for (size_t i = 0; i < n_sessions && status == PARO_STATUS_OK; i++) {
+        size_t n_read;
+        status = sessions[i]->backend->read(err, sessions[i], tokens + i, 1, 0, 1, &n_read);
+        if (status == PARO_STATUS_OK)
+            status = sessions[i]->backend->logits(err, sessions[i], 0, 1, logits + i * vocab);
+    }
+    return status;
+}
+
+paro_status paro_session_append_each(paro_error *err, paro_session *const *sessions,
+                                     size_t n_sessions, const int32_t *tokens, float *logits)
+{
+    const paro_session_backend *backend = sessions[0]->backend;
+    paro_status status = PARO_STATUS_OK;
+    for (size_t i = 0; i < n_sessions && status == PARO_STATUS_OK; i++)
+        status = check_tokens(err, sessions[i], tokens + i, 1);
+    if (status == PARO_STATUS_OK)
+        status = backend->read_each == NULL
+                     ? read_each_alone(err, sessions, n_sessions, tokens, logits)
+                     : backend->read_each(err, sessions, n_sessions, tokens, logits);
+    for (size_t i = 0; i < n_sessions; i++) {
+        sessions[i]->n_tokens += status == PARO_STATUS_OK;
+        sessions[i]->n_last = 0;
+    }
+    return status;
+}

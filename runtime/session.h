@@ -22,6 +22,10 @@ typedef struct paro_session_backend {
      * the chunk. Reports "read" progress where n_total > 1: `at` tokens of n_total come before. */
     paro_status (*read)(paro_error *err, paro_session *session, const int32_t *tokens,
                         size_t n_tokens, size_t at, size_t n_total, size_t *n_read);
+    /* The forward pass over one token of each of several sessions, and the logits after them,
+     * [n_sessions, vocab]; NULL: the front has them read one after another. */
+    paro_status (*read_each)(paro_error *err, paro_session *const *sessions, size_t n_sessions,
+                             const int32_t *tokens, float *logits);
     /* Logits of rows first .. first + n_rows - 1 of the chunk just read, [n_rows, vocab]. */
     paro_status (*logits)(paro_error *err, paro_session *session, size_t first, size_t n_rows,
                           float *logits);
@@ -59,6 +63,13 @@ paro_status paro_session_new_cpu(paro_error *err, const paro_model *model, paro_
  * is not finite. */
 paro_status paro_session_append_best(paro_error *err, paro_session *session, const int32_t *tokens,
                                      size_t n_tokens, int32_t *id);
+
+/* One more token in each of n_sessions (>= 1) different sessions of one model, and the logits after
+ * them, [n_sessions, vocab]. On the CPU the weights are read once for all of them; each session
+ * gets what it would get alone but for rounding. Where it fails nothing is read. Reports no
+ * progress. */
+paro_status paro_session_append_each(paro_error *err, paro_session *const *sessions,
+                                     size_t n_sessions, const int32_t *tokens, float *logits);
 
 /* The logits [vocab] after the last token, right after a call that read it and succeeded. */
 paro_status paro_session_last_logits(paro_error *err, paro_session *session, float *logits);

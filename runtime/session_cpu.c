@@ -41,6 +41,16 @@ typedef struct cpu_session {
     activations act;
 } cpu_session;
 
+/* What one forward pass takes: the rows of all activations are n_each tokens of every session, one
+ * session after another. */
+typedef struct batch {
+    paro_session *const *sessions;
+    size_t n_sessions;
+    size_t n_each;
+    const paro_model *model;
+    activations *act; /* the first session's */
+} batch;
+
 static void release_activations(activations *act)
 {
     float *all[] = {act->residual, act->normed, act->q,       act->k,     act->v,     act->attended,
@@ -168,12 +178,38 @@ static void store(const cpu_session *session, const float *rows, size_t m, float
                    rows + (i * config->n_kv_heads + head) * head_dim, head_dim * sizeof *cache);
 }
 
-static paro_status attention_part(paro_error *err, cpu_session *session, uint32_t layer, size_t m)
+/* Stores the rows' keys and values, and lets the queries attend to them: session by session. */
+static paro_status attend(paro_error *err, const batch *b, uint32_t layer)
 {
-    const paro_model *model = session->front.model;
+    const paro_config *config = &b->model->config;
+    const size_t n_q = b->n_each * config->n_heads * config->head_dim;
+    const size_t n_kv = b->n_each * config->n_kv_heads * config->head_dim;
+    paro_status status = PARO_STATUS_OK;
+    for (size_t i = 0; i < b->n_sessions && status == PARO_STATUS_OK; i++) {
+        const cpu_session *session = (const cpu_session *)b->sessions[i];
+        store(session, b->act->k + i * n_kv, b->n_each, session->keys[layer]);
+        store(session, b->act->v + i * n_kv, b->n_each, session->values[layer]);
+        const paro_kv_view kv = {
+            .keys = session->keys[layer],
+            .values = session->values[layer],
+            .capacity = session->capacity,
+            .n_keys = session->front.n_tokens + b->n_each,
+            .n_kv_heads = config->n_kv_heads,
+            .head_dim = config->head_dim,
+        };
+        status = paro_attention_forward(err, b->model->pool, &kv, b->act->q + i * n_q, b->n_each,
+                                        config->n_heads, b->act->attended + i * n_q);
+    }
+    return status;
+}
+
+static paro_status attention_part(paro_error *err, const batch *b, uint32_t layer)
+{
+    const paro_model *model = b->model;
     const paro_config *config = &model->config;
+    const size_t m = b->n_sessions * b->n_each;
     paro_block *block = &model->blocks[layer];
-    activations *act = &session->act;
+    activations *act = b->act;
     paro_linear *linears = block->linears;
 
     norm_rows(act, config, block->input_norm, act->residual, m, act->normed);
@@ -193,18 +229,7 @@ static paro_status attention_part(paro_error *err, cpu_session *session, uint32_
     }
     paro_ops_rope(act->q, m, config->n_heads, config->head_dim, act->cosines, act->sines);
     paro_ops_rope(act->k, m, config->n_kv_heads, config->head_dim, act->cosines, act->sines);
-    store(session, act->k, m, session->keys[layer]);
-    store(session, act->v, m, session->values[layer]);
-    const paro_kv_view kv = {
-        .keys = session->keys[layer],
-        .values = session->values[layer],
-        .capacity = session->capacity,
-        .n_keys = session->front.n_tokens + m,
-        .n_kv_heads = config->n_kv_heads,
-        .head_dim = config->head_dim,
-    };
-    status =
-        paro_attention_forward(err, model->pool, &kv, act->q, m, config->n_heads, act->attended);
+    status = attend(err, b, layer);
     if (status == PARO_STATUS_OK)
         status = paro_linear_forward(err, &linears[PARO_SLOT_O], model->pool, act->attended, m,
                                      act->normed);
@@ -213,12 +238,13 @@ static paro_status attention_part(paro_error *err, cpu_session *session, uint32_
     return status;
 }
 
-static paro_status mlp_part(paro_error *err, cpu_session *session, uint32_t layer, size_t m)
+static paro_status mlp_part(paro_error *err, const batch *b, uint32_t layer)
 {
-    const paro_model *model = session->front.model;
+    const paro_model *model = b->model;
     const paro_config *config = &model->config;
+    const size_t m = b->n_sessions * b->n_each;
     paro_block *block = &model->blocks[layer];
-    activations *act = &session->act;
+    activations *act = b->act;
     paro_linear *linears = block->linears;
 
     norm_rows(act, config, block->post_attention_norm, act->residual, m, act->normed);
@@ -237,48 +263,66 @@ static paro_status mlp_part(paro_error *err, cpu_session *session, uint32_t laye
     return status;
 }
 
-static void embed(const cpu_session *session, const int32_t *tokens, size_t m)
+static void embed(const batch *b, const int32_t *tokens)
 {
-    const paro_tensor *table = session->front.model->embedding;
-    const size_t hidden = session->front.model->config.hidden;
+    const paro_tensor *table = b->model->embedding;
+    const size_t hidden = b->model->config.hidden;
     const unsigned char *rows = table->data;
     const size_t row_bytes = hidden * paro_dtype_bytes(table->dtype);
-    for (size_t i = 0; i < m; i++)
-        paro_f32_from_array(session->act.residual + i * hidden,
-                            rows + (size_t)tokens[i] * row_bytes, table->dtype, hidden);
+    for (size_t i = 0; i < b->n_sessions * b->n_each; i++)
+        paro_f32_from_array(b->act->residual + i * hidden, rows + (size_t)tokens[i] * row_bytes,
+                            table->dtype, hidden);
 }
 
 /* Angles grow with the position: they are computed in double, so that late positions stay exact. */
-static void fill_rope(const cpu_session *session, size_t m)
+static void fill_rope(const batch *b)
 {
-    const size_t half = session->front.model->config.head_dim / 2;
-    const double *frequencies = session->front.model->rope_frequencies;
-    for (size_t i = 0; i < m; i++) {
+    const size_t half = b->model->config.head_dim / 2;
+    const double *frequencies = b->model->rope_frequencies;
+    for (size_t i = 0; i < b->n_sessions * b->n_each; i++) {
+        const size_t position = b->sessions[i / b->n_each]->n_tokens + i % b->n_each;
         for (size_t k = 0; k < half; k++) {
-            double angle = (double)(session->front.n_tokens + i) * frequencies[k];
-            session->act.cosines[i * half + k] = (float)cos(angle);
-            session->act.sines[i * half + k] = (float)sin(angle);
+            double angle = (double)position * frequencies[k];
+            b->act->cosines[i * half + k] = (float)cos(angle);
+            b->act->sines[i * half + k] = (float)sin(angle);
         }
     }
+}
+
+/* Makes room for n_each more tokens of each session, and embeds them. */
+static paro_status begin_batch(paro_error *err, const batch *b, const int32_t *tokens)
+{
+    paro_status status =
+        reserve_activations(err, &b->model->config, b->n_sessions * b->n_each, b->act);
+    for (size_t i = 0; i < b->n_sessions && status == PARO_STATUS_OK; i++)
+        status =
+            reserve_cache(err, (cpu_session *)b->sessions[i], b->sessions[i]->n_tokens + b->n_each);
+    if (status == PARO_STATUS_OK) {
+        embed(b, tokens);
+        fill_rope(b);
+    }
+    return status;
+}
+
+static paro_status pass_block(paro_error *err, const batch *b, uint32_t layer)
+{
+    paro_status status = attention_part(err, b, layer);
+    return status == PARO_STATUS_OK ? mlp_part(err, b, layer) : status;
 }
 
 /* All blocks over the m tokens; the residual stream then holds the last block's output. */
 static paro_status read_chunk(paro_error *err, paro_session *front, const int32_t *tokens, size_t m,
                               size_t at, size_t n_total, size_t *n_read)
 {
-    cpu_session *session = (cpu_session *)front;
     const paro_config *config = &front->model->config;
-    paro_status status = reserve_activations(err, config, m, &session->act);
-    if (status == PARO_STATUS_OK)
-        status = reserve_cache(err, session, front->n_tokens + m);
-    if (status != PARO_STATUS_OK)
-        return status;
-    embed(session, tokens, m);
-    fill_rope(session, m);
+    const batch b = {.sessions = &front,
+                     .n_sessions = 1,
+                     .n_each = m,
+                     .model = front->model,
+                     .act = &((cpu_session *)front)->act};
+    paro_status status = begin_batch(err, &b, tokens);
     for (uint32_t layer = 0; layer < config->n_layers && status == PARO_STATUS_OK; layer++) {
-        status = attention_part(err, session, layer, m);
-        if (status == PARO_STATUS_OK)
-            status = mlp_part(err, session, layer, m);
+        status = pass_block(err, &b, layer);
         if (status == PARO_STATUS_OK && n_total > 1)
             status = paro_report(err, front->observer, "read",
                                  at + m * (layer + 1) / config->n_layers, n_total);
@@ -299,8 +343,23 @@ static paro_status compute_logits(paro_error *err, paro_session *front, size_t f
     return paro_linear_forward(err, model->head, model->pool, act->normed, n_rows, logits);
 }
 
+static paro_status read_each(paro_error *err, paro_session *const *sessions, size_t n_sessions,
+                             const int32_t *tokens, float *logits)
+{
+    const batch b = {.sessions = sessions,
+                     .n_sessions = n_sessions,
+                     .n_each = 1,
+                     .model = sessions[0]->model,
+                     .act = &((cpu_session *)sessions[0])->act};
+    paro_status status = begin_batch(err, &b, tokens);
+    for (uint32_t layer = 0; layer < b.model->config.n_layers && status == PARO_STATUS_OK; layer++)
+        status = pass_block(err, &b, layer);
+    return status == PARO_STATUS_OK ? compute_logits(err, sessions[0], 0, n_sessions, logits)
+                                    : status;
+}
+
 static const paro_session_backend cpu_backend = {
-    .read = read_chunk, .logits = compute_logits, .free = free_session};
+    .read = read_chunk, .read_each = read_each, .logits = compute_logits, .free = free_session};
 
 paro_status paro_session_new_cpu(paro_error *err, const paro_model *model, paro_session **out)
 {

@@ -24,6 +24,7 @@
 #include "base/safetensors_write.h"
 #include "base/thread.h"
 #include "cache/cache.h"
+#include "calib/dataset.h"
 #include "codegen/codegen.h"
 #include "families/model_problems.h"
 #include "tests/support.h"
@@ -280,6 +281,36 @@ static paro_status quantise_into_folder(paro_error *err, const char *dir)
     return status;
 }
 
+static paro_tokenizer *demo_tokenizer; /* likewise */
+
+static paro_status draw_samples(paro_error *err, const char *dir)
+{
+    static const char line[] = "{\"text\": \"The text of a line, and of samples.\"}\n";
+    char path[512];
+    paro_dataset set = {0};
+    snprintf(path, sizeof path, "%s/lines.jsonl", dir);
+    if (!paro_path_exists(path))
+        test_file_write(dir, "lines.jsonl", line, sizeof line - 1);
+    const paro_text_source sources[] = {{.path = path}, {.path = "tests/goldens/text.txt"}};
+    const paro_dataset_options options = {
+        .sources = sources, .n_sources = 2, .n_train = 3, .n_validation = 1, .n_tokens = 3};
+    paro_status status = paro_dataset_from_texts(err, demo, demo_tokenizer, &options, &set);
+    assert_true((status == PARO_STATUS_OK) == (set.ids != NULL));
+    paro_dataset_release(&set);
+    return status;
+}
+
+static paro_status generate_samples(paro_error *err, const char *dir)
+{
+    (void)dir;
+    paro_dataset set = {0};
+    const paro_dataset_options options = {.n_train = 2, .n_tokens = 3};
+    paro_status status = paro_dataset_generate(err, demo, demo_tokenizer, &options, &set);
+    assert_true((status == PARO_STATUS_OK) == (set.ids != NULL));
+    paro_dataset_release(&set);
+    return status;
+}
+
 static paro_status list_problems(paro_error *err, const char *dir)
 {
     const paro_linear_shape linear = {.n = 64, .k = 64, .quantised = true, .group_size = 32};
@@ -419,6 +450,8 @@ static void test_every_allocation(void **state)
         {"a problem's source and case", use_problem, false},
         {"a cache and a bundle", use_cache, false},
         {"a recipe and its plan", make_plan, true},
+        {"samples of texts", draw_samples, false},
+        {"samples of a model", generate_samples, false},
         {"quantising in memory", quantise_in_memory, false},
         {"quantising into a folder", quantise_into_folder, false},
     };
@@ -426,8 +459,10 @@ static void test_every_allocation(void **state)
     char *dir = test_dir_new();
     assert_ok(paro_model_open(&err, "models/demo", NULL, &demo));
     assert_ok(plan_demo(&err, demo, &demo_plan));
+    assert_ok(paro_tokenizer_open(&err, "models/demo", &demo_tokenizer));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         try_all(rows[i].what, rows[i].attempt, rows[i].may_recover, dir);
+    paro_tokenizer_free(demo_tokenizer);
     paro_plan_free(demo_plan);
     paro_model_free(demo);
     test_dir_remove(dir);

@@ -249,6 +249,56 @@ static void test_observer(void **state)
         PARO_STATUS_INVALID_ARGUMENT, "expected at most 1024");
 }
 
+/* Sessions of different lengths take a token each: what each would get alone, and goes on from. */
+static void test_each(void **state)
+{
+    (void)state;
+    enum { N_SESSIONS = 5 };
+    static const size_t lengths[N_SESSIONS] = {3, 300, 1, 255, 40};
+    paro_error err;
+    paro_session *together[N_SESSIONS], *alone[N_SESSIONS];
+    int32_t next[N_SESSIONS];
+    float *logits = malloc(N_SESSIONS * VOCAB * sizeof *logits), own[VOCAB];
+    assert_non_null(logits);
+    for (size_t i = 0; i < N_SESSIONS; i++) {
+        together[i] = new_session(0);
+        alone[i] = new_session(0);
+        assert_ok(paro_session_append(&err, together[i], tokens + i, lengths[i], NULL));
+        assert_ok(paro_session_append(&err, alone[i], tokens + i, lengths[i], NULL));
+    }
+    for (int turn = 0; turn < 3; turn++) {
+        for (size_t i = 0; i < N_SESSIONS; i++)
+            next[i] = tokens[N_TOKENS - 1 - turn * N_SESSIONS - (int)i];
+        assert_ok(paro_session_append_each(&err, together, N_SESSIONS, next, logits));
+        for (size_t i = 0; i < N_SESSIONS; i++) {
+            assert_ok(paro_session_append(&err, alone[i], next + i, 1, own));
+            assert_logits_close(logits + i * VOCAB, own);
+            assert_int_equal(paro_session_length(together[i]), paro_session_length(alone[i]));
+        }
+    }
+    assert_fails(paro_session_last_logits(&err, together[1], own), PARO_STATUS_INVALID_ARGUMENT,
+                 "has just read");
+    assert_ok(paro_session_append(&err, together[1], tokens, 2, logits));
+    assert_ok(paro_session_append(&err, alone[1], tokens, 2, own));
+    assert_logits_close(logits, own);
+
+    /* One that cannot: nobody has read. */
+    next[4] = VOCAB;
+    assert_fails(paro_session_append_each(&err, together, N_SESSIONS, next, logits),
+                 PARO_STATUS_INVALID_ARGUMENT, "expected an id from 0 to 2047, found 2048");
+    paro_session *full[] = {together[0], new_session(1)};
+    assert_ok(paro_session_append(&err, full[1], tokens, 1, NULL));
+    assert_fails(paro_session_append_each(&err, full, 2, next, logits), PARO_STATUS_LIMIT,
+                 "exceed the limit of 1 tokens");
+    assert_int_equal(paro_session_length(together[0]), lengths[0] + 3);
+    paro_session_free(full[1]);
+    for (size_t i = 0; i < N_SESSIONS; i++) {
+        paro_session_free(together[i]);
+        paro_session_free(alone[i]);
+    }
+    free(logits);
+}
+
 /* Results do not depend on the number of threads. */
 static void test_threads(void **state)
 {
@@ -273,13 +323,10 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_truncate),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_callback_stops),
-        cmocka_unit_test(test_independent),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_sessions_in_threads),
+        cmocka_unit_test(test_pieces),      cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_callback_stops),
+        cmocka_unit_test(test_independent), cmocka_unit_test(test_each),
+        cmocka_unit_test(test_threads),     cmocka_unit_test(test_sessions_in_threads),
         cmocka_unit_test(test_observer),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);

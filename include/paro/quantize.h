@@ -12,6 +12,7 @@
 #include <paro/model.h>
 #include <paro/observer.h>
 #include <paro/status.h>
+#include <paro/tokenizer.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,7 +25,8 @@ typedef struct paro_recipe paro_recipe;
 typedef struct paro_recipe_options {
     bool allow_io;           /* gives the recipe the io library */
     uint64_t memory_bytes;   /* limit of its Lua state; 0: 256 MiB */
-    uint64_t n_instructions; /* limit of Lua VM instructions; 0: 1e9 */
+    uint64_t n_instructions; /* limit of Lua VM instructions, for each block anew; 0: 1e9 */
+    uint64_t tensor_bytes;   /* limit of its tensors' numbers; 0: 4 GiB */
     const char *const *set;  /* "key=value" pairs, the recipe function's second argument */
     size_t n_set;
     /* `print` of the recipe goes to its log. While the recipe runs its progress is called about
@@ -44,7 +46,7 @@ const char *paro_recipe_shipped(size_t n);
 /* What will be done to one linear. Strings live as long as the plan. */
 typedef struct paro_plan_linear {
     const char *name;   /* for example "model.layers.0.self_attn.q_proj" */
-    const char *method; /* "rtn", or "keep" where it stays as it is */
+    const char *method; /* "rtn"; "block": the recipe's block function; "keep": stays as it is */
     const char *rule;   /* the recipe's pattern that chose it; "" for keep */
     uint32_t n_out;     /* rows of W [n_out, n_in] */
     uint32_t n_in;
@@ -65,6 +67,8 @@ void paro_plan_free(paro_plan *plan);
 size_t paro_plan_n_linears(const paro_plan *plan);
 /* The n-th linear; n < paro_plan_n_linears. */
 void paro_plan_get(const paro_plan *plan, size_t n, paro_plan_linear *out);
+/* Whether the recipe has a block function: quantising then takes data and time. */
+bool paro_plan_calibrates(const paro_plan *plan);
 const char *paro_plan_recipe_sha256(const paro_plan *plan); /* 64 hexadecimal digits */
 
 typedef enum paro_format {
@@ -83,11 +87,29 @@ paro_status paro_format_parse(paro_error *err, const char *name, paro_format *ou
  * names the linear and says what would do. */
 paro_status paro_format_check_plan(paro_error *err, const paro_plan *plan, paro_format format);
 
+/* A text to calibrate with. */
+typedef struct paro_text_source {
+    const char *path;  /* a text file; or, where it ends in .jsonl, a JSON object a line */
+    const char *field; /* JSONL: the member that is the text; NULL: "text" */
+    double weight;     /* share of the samples, relative to the other sources'; 0: 1 */
+    bool validation;   /* for validation samples only */
+} paro_text_source;
+
 typedef struct paro_quantize_options {
     paro_format format;
     bool overwrite;           /* replace a checkpoint that is at `out_dir` already, in one step */
     uint64_t max_shard_bytes; /* 0: 5e9, as Hugging Face does */
     const paro_observer *observer; /* may be NULL */
+
+    /* What recipes with a block function calibrate with; not looked at for others. How many samples
+     * of how many tokens is the recipe's to say. */
+    const paro_tokenizer *tokenizer; /* the model's */
+    const paro_text_source *texts;   /* none: the model writes its own, which is slow */
+    size_t n_texts;
+    /* Finished blocks are kept in work_dir (NULL: `out_dir`.paro-work) until the checkpoint is
+     * written: the same call after one that was cancelled, failed or killed goes on after them. */
+    const char *work_dir;
+    uint64_t memory_bytes; /* of activations: those of more lie in a file there; 0: 16 GiB */
 } paro_quantize_options;
 
 typedef struct paro_quantize_result {
@@ -112,8 +134,9 @@ paro_status paro_quantize(paro_error *err, const paro_model *model, const paro_p
                           const char *out_dir, const paro_quantize_options *options,
                           paro_quantize_result *result);
 
-/* The same, in memory: a model that computes exactly what the checkpoint would. It shares the
- * source's mapped files, which must outlive it. The caller frees *out. */
+/* The same, in memory (finished blocks too, where options->work_dir is NULL): a model that computes
+ * exactly what the checkpoint would. It shares the source's mapped files, which must outlive it.
+ * The caller frees *out. */
 paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, const paro_plan *plan,
                                     const paro_quantize_options *options, paro_model **out);
 
