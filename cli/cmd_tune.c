@@ -334,6 +334,10 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
                            a->shard);
         return PARO_EXIT_USAGE;
     }
+    if (a->archs.n_items && !a->compile_only) {
+        paro_console_error(console, "--arch is of --compile-only: a GPU is tuned as what it is");
+        return PARO_EXIT_USAGE;
+    }
     if (!cache_options.path) {
         paro_console_error(console, "there is no place for a kernel cache: none of PARO_CACHE, "
                                     "XDG_CACHE_HOME and HOME is set");

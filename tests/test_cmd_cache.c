@@ -115,6 +115,7 @@ static void test_usage(void **state)
         {2, {"tune", "-p", ROTATE, "--shard", "5/4"}, "I/N"},
         {2, {"tune", "-p", ROTATE, "--strategy", "luck"}, "no strategy 'luck'"},
         {2, {"tune", "-p", ROTATE, "--compile-only"}, "--arch"},
+        {2, {"tune", "-p", ROTATE, "--arch", "sm_90"}, "--compile-only"},
         {2, {"bench", "disks"}, "expected kernels"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
