@@ -242,6 +242,12 @@ paro_status paro_gptq_round(paro_error *err, paro_pool *pool, float *u, double *
     }
     double damping = options->damping > 0 ? options->damping : DEFAULT_DAMPING, mean = 0;
     damp(&r, damping, &mean);
+    if (!isfinite(mean)) {
+        status =
+            paro_fail(err, PARO_STATUS_UNSUPPORTED,
+                      "expected finite inputs, found a Hessian whose mean diagonal is %g", mean);
+        goto done;
+    }
     for (size_t i = 0; !r.has_ranges && i < quantised->n_out * (n / quantised->group_size); i++)
         quantised->scales[i] = 0;
     if (options->act_order && !has_ranges)

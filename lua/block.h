@@ -7,7 +7,7 @@
  * 1. A handle's `block` is NULL once the function it was made for is over; any use of it, or of the
  *    handle of a linear of it, is then a Lua error.
  * 2. A linear's handle keeps the block's handle alive (its user value). User value 1 of a block's
- *    handle is the list of its linears, 2 what linear_inputs.c has captured, or nil.
+ *    handle is the list of its linears, 2 what linear_inputs.c captured, or nil.
  */
 #ifndef PARO_LUA_BLOCK_H
 #define PARO_LUA_BLOCK_H

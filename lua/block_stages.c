@@ -187,7 +187,7 @@ static int block_gptq(lua_State *state)
     stage s = READ("block:gptq", keys);
     const paro_lua_options *o = &s.options;
     const paro_gptq_options options = {
-        .damping = paro_lua_options_number(o, "damping", 1e-6, 1e6, 0),
+        .damping = paro_lua_options_number(o, "damping", 1e-6, 1, 0),
         .act_order = paro_lua_options_boolean(o, "act_order", false),
         .true_sequential = paro_lua_options_boolean(o, "true_sequential", false),
         .max_tokens = (size_t)paro_lua_options_integer(o, "tokens", 1, INT32_MAX, 0)};

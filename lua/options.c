@@ -146,8 +146,10 @@ static bool match_pattern(lua_State *state, const char *function, const char *na
     paro_status status = paro_glob_compile(&err, &arena, text, &glob);
     bool matches = status == PARO_STATUS_OK && paro_glob_match(&glob, name);
     paro_arena_release(&arena);
+    if (status == PARO_STATUS_OUT_OF_MEMORY)
+        paro_sandbox_out_of_memory(state);
     if (status != PARO_STATUS_OK)
-        paro_sandbox_fail(state, &err);
+        luaL_error(state, "%s: %s", function, err.message);
     return matches;
 }
 

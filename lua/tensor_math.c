@@ -7,6 +7,7 @@
  */
 #include <math.h>
 
+#include "base/dtype.h"
 #include "lua/sandbox.h"
 #include "lua/tensor.h"
 
@@ -174,6 +175,7 @@ DEFINE_UNARY(sqrt_values, sqrtf(v))
 DEFINE_UNARY(exp_values, expf(v))
 DEFINE_UNARY(log_values, logf(v))
 DEFINE_UNARY(round_values, nearbyintf(v))
+DEFINE_UNARY(f16_values, paro_f32_from_f16(paro_f16_from_f32(v)))
 DEFINE_UNARY(clamp_values, v<parameters[0] ? parameters[0] : v> parameters[1] ? parameters[1] : v)
 
 typedef struct unary_task {
@@ -235,6 +237,12 @@ static int tensor_round(lua_State *state)
     return unary(state, round_values, PARO_LUA_TENSOR_CHEAP, 0, 0);
 }
 
+/* What F16 holds of it. */
+static int tensor_to_f16(lua_State *state)
+{
+    return unary(state, f16_values, PARO_LUA_TENSOR_DEAR, 0, 0);
+}
+
 static int tensor_clamp(lua_State *state)
 {
     float low = (float)luaL_checknumber(state, 2);
@@ -245,11 +253,17 @@ static int tensor_clamp(lua_State *state)
     return unary(state, clamp_values, PARO_LUA_TENSOR_CHEAP, low, high);
 }
 
-const luaL_Reg paro_lua_tensor_math[] = {{"abs", tensor_abs},         {"sqrt", tensor_sqrt},
-                                         {"exp", tensor_exp},         {"log", tensor_log},
-                                         {"pow", tensor_power},       {"round", tensor_round},
-                                         {"clamp", tensor_clamp},     {"maximum", tensor_maximum},
-                                         {"minimum", tensor_minimum}, {NULL, NULL}};
+const luaL_Reg paro_lua_tensor_math[] = {{"abs", tensor_abs},
+                                         {"sqrt", tensor_sqrt},
+                                         {"exp", tensor_exp},
+                                         {"log", tensor_log},
+                                         {"pow", tensor_power},
+                                         {"round", tensor_round},
+                                         {"to_f16", tensor_to_f16},
+                                         {"clamp", tensor_clamp},
+                                         {"maximum", tensor_maximum},
+                                         {"minimum", tensor_minimum},
+                                         {NULL, NULL}};
 
 const luaL_Reg paro_lua_tensor_operators[] = {{"__add", tensor_add},
                                               {"__sub", tensor_subtract},

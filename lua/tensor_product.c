@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/dtype.h"
 #include "base/reference.h"
 #include "calib/plan.h"
 #include "cpu/blas.h"
@@ -121,6 +122,11 @@ typedef struct quantise_task {
     float *out;
 } quantise_task;
 
+static float round_to_f16(float value)
+{
+    return paro_f32_from_f16(paro_f16_from_f32(value));
+}
+
 static void quantise_row(void *context, size_t row, int worker)
 {
     (void)worker;
@@ -130,8 +136,8 @@ static void quantise_row(void *context, size_t row, int worker)
     uint8_t *codes = t->codes + row * n;
     uint8_t *zeros = t->zeros + row * n_groups;
     float *scales = t->scales + row * n_groups;
-    paro_ref_quantise_f32(t->tensor->data + row * n, 1, n, t->group_size, t->bits, NULL, codes,
-                          scales, zeros);
+    paro_ref_quantise_f32(t->tensor->data + row * n, 1, n, t->group_size, t->bits, round_to_f16,
+                          codes, scales, zeros);
     paro_ref_dequantise_f32(codes, scales, zeros, 1, n, t->group_size, t->out + row * n);
 }
 
@@ -145,7 +151,7 @@ static void check_finite(lua_State *state, const paro_lua_tensor *tensor, const 
     }
 }
 
-/* t:quantise{bits=, group_size=}: what rounding to nearest makes of it. */
+/* t:quantise{bits=, group_size=}: what rounding to nearest makes of it, as the method rtn does. */
 static int tensor_quantise(lua_State *state)
 {
     static const char *const keys[] = {"bits", "group_size"};
