@@ -31,3 +31,9 @@ bool paro_interrupt_wanted(void)
 {
     return wanted != 0;
 }
+
+void paro_interrupt_reset(void)
+{
+    wanted = 0;
+    paro_interrupt_install();
+}

@@ -14,4 +14,7 @@ void paro_interrupt_install(void);
 /* True once SIGINT or SIGTERM came. */
 bool paro_interrupt_wanted(void);
 
+/* For a prompt that goes on: as if none had come. */
+void paro_interrupt_reset(void);
+
 #endif
