@@ -250,37 +250,34 @@ static paro_status new_linears(paro_error *err, const run *r, uint32_t layer,
     return status;
 }
 
-/* A line about a block that was just quantised. */
-static paro_status summarise(paro_error *err, const paro_calib_block *block, double seconds,
-                             paro_buffer *out)
+/* The block's loss on the samples held out, on all where there are none. */
+static paro_status held_out_loss(paro_error *err, const paro_calib_block *block, double *loss)
 {
-    double plain = 0, loss = 0;
-    const bool is_held_out = block->n_validation > 0;
-    const size_t first = is_held_out ? block->n_train : 0;
-    const size_t n = is_held_out ? block->n_validation : block->n_train;
-    paro_status status = paro_calib_block_loss(err, block, first, n, false, &plain);
-    if (status == PARO_STATUS_OK)
-        status = paro_calib_block_loss(err, block, first, n, true, &loss);
-    if (status == PARO_STATUS_OK &&
-        !paro_buffer_printf(out,
-                            "block %" PRIu32 ": loss %.4g on %s (%.4g from the blocks before it), "
-                            "%.1f s",
-                            block->layer, loss, is_held_out ? "validation" : "training", plain,
-                            seconds))
-        status = paro_fail_memory(err, 128, "a summary");
-    return status;
+    const bool has_some = block->n_validation > 0;
+    return paro_calib_block_loss(err, block, has_some ? block->n_train : 0,
+                                 has_some ? block->n_validation : block->n_train, true, loss);
 }
 
-/* Quantises the block by the recipe and stores it. */
+/* Quantises the block by the recipe and stores it, with a line about it. */
 static paro_status quantise_block(paro_error *err, run *r, paro_calib_block *block)
 {
     const double start = paro_clock_seconds();
     paro_buffer summary = {0};
-    paro_status status = r->plan->block.run(err, r->plan->block.context, block);
+    double before = 0, after = 0;
+    paro_status status = held_out_loss(err, block, &before);
+    if (status == PARO_STATUS_OK)
+        status = r->plan->block.run(err, r->plan->block.context, block);
     if (status == PARO_STATUS_OK)
         status = paro_calib_block_round(err, block);
     if (status == PARO_STATUS_OK)
-        status = summarise(err, block, paro_clock_seconds() - start, &summary);
+        status = held_out_loss(err, block, &after);
+    if (status == PARO_STATUS_OK &&
+        !paro_buffer_printf(&summary,
+                            "block %" PRIu32 ": loss %.4g on %s, %.4g by round to nearest; %.1f s",
+                            block->layer, after,
+                            block->n_validation > 0 ? "validation samples" : "training samples",
+                            before, paro_clock_seconds() - start))
+        status = paro_fail_memory(err, 128, "a summary");
     if (status == PARO_STATUS_OK)
         status = paro_block_store_put(err, r->store, block->linears, PARO_SLOT_COUNT, summary.data);
     if (status == PARO_STATUS_OK)

@@ -27,9 +27,9 @@
 paro_status paro_fake_quant_forward(paro_error *err, const paro_train_linear *linear,
                                     paro_pool *pool, float *w_hat);
 
-/* What to compute; NULL members are not. All are written, not added to. */
+/* What to compute; NULL members are not. All are written, not added to. Only w may overlap. */
 typedef struct paro_fake_quant_gradients {
-    float *w;                     /* [n_out, n_in] */
+    float *w;                     /* [n_out, n_in]; may be d_w_hat itself */
     float *theta;                 /* [krot, n_in / 2]; 0 for empty slots */
     float *weight_channel_scales; /* [n_in] */
     float *step;                  /* [n_out, n_in / group_size]; NULL where it is not learned */

@@ -14,7 +14,7 @@ typedef struct paro_gptq_options {
     bool act_order; /* columns by falling diagonal of the Hessian; groups stay where they are */
     bool true_sequential; /* inputs of later linears of the block come from the rounded ones before
                            */
-    size_t max_tokens;    /* 0: all */
+    size_t max_tokens;    /* the first so many of the training samples; 0: all */
 } paro_gptq_options;
 
 /* Rounds every linear of the block that is neither kept nor rounded: codes, with step and zero as

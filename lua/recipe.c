@@ -209,6 +209,7 @@ paro_status paro_recipe_open(paro_error *err, const char *path, const paro_recip
         const paro_sandbox_options sandbox = {.allow_io = options->allow_io,
                                               .memory_bytes = options->memory_bytes,
                                               .n_instructions = options->n_instructions,
+                                              .data_bytes = options->tensor_bytes,
                                               .observer = options->observer};
         paro_sha256_hex(recipe->source.text, recipe->source.n_bytes, recipe->sha256);
         status = paro_sandbox_new(err, &sandbox, &recipe->sandbox);

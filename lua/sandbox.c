@@ -94,10 +94,10 @@ void paro_sandbox_check_time(paro_sandbox *sandbox)
     if (sandbox->trusted)
         return;
     double wall = now - sandbox->clock_started;
-    if (sandbox->seconds + wall < PARO_SANDBOX_SECONDS)
+    if (sandbox->seconds + wall < sandbox->max_seconds)
         return;
     double cpu = read_clock(CLOCK_THREAD_CPUTIME_ID) - sandbox->started;
-    if (sandbox->seconds + cpu > PARO_SANDBOX_SECONDS)
+    if (sandbox->seconds + cpu > sandbox->max_seconds)
         paro_sandbox_escape(sandbox, PARO_SANDBOX_LIMIT_TIME);
 }
 
@@ -243,8 +243,8 @@ static paro_status fail_limit(paro_error *err, const paro_sandbox *sandbox)
                          (unsigned long long)sandbox->n_instructions);
     case PARO_SANDBOX_LIMIT_TIME:
         return paro_fail(err, PARO_STATUS_LIMIT,
-                         "the limit of %d seconds of processor time was reached",
-                         PARO_SANDBOX_SECONDS);
+                         "the limit of %g seconds of processor time was reached",
+                         sandbox->max_seconds);
     case PARO_SANDBOX_LIMIT_MEMORY:
         return paro_fail(err, PARO_STATUS_LIMIT, "the limit of %llu bytes of memory was reached",
                          (unsigned long long)sandbox->memory_bytes);
@@ -287,6 +287,7 @@ paro_status paro_sandbox_new(paro_error *err, const paro_sandbox_options *option
     sandbox->trusted = trusted;
     sandbox->memory_bytes = limit_of(options->memory_bytes, trusted, default_memory_bytes);
     sandbox->n_instructions = limit_of(options->n_instructions, trusted, default_n_instructions);
+    sandbox->max_seconds = options->seconds != 0 ? options->seconds : PARO_SANDBOX_SECONDS;
     sandbox->data_bytes = limit_of(options->data_bytes, trusted, default_data_bytes);
     sandbox->n_data_collect = PARO_SANDBOX_DATA_COLLECT;
     sandbox->hook_interval =

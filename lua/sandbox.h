@@ -34,6 +34,7 @@ typedef struct paro_sandbox_options {
     uint64_t memory_bytes;         /* 0: 256 MiB */
     uint64_t n_instructions;       /* 0: 1e9 */
     uint64_t data_bytes;           /* of paro_sandbox_data_alloc; 0: 4 GiB */
+    double seconds;                /* of processor time; 0: PARO_SANDBOX_SECONDS */
     const paro_observer *observer; /* may be NULL; see also below */
     /* Where `print` goes; NULL: to the observer's log. */
     paro_print_fn *print;

@@ -57,6 +57,7 @@ struct paro_sandbox {
     int hook_interval;
     unsigned n_allocations;
     unsigned n_charges;
+    double max_seconds;
     double seconds;       /* processor time of finished runs */
     double started;       /* processor time at the start of this run */
     double clock_started; /* wall clock likewise */

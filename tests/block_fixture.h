@@ -43,8 +43,8 @@ static inline block_fixture block_fixture_new(size_t n_samples, size_t n_tokens,
     assert_ok(paro_model_open(&err, "models/demo", NULL, &f.model));
     assert_ok(paro_pool_new(&err, n_threads, &f.pool));
     size_t hidden = f.model->config.hidden, n = n_samples * n_tokens * hidden;
-    f.x = (paro_activations){n_samples, n_tokens, hidden, malloc(n * sizeof(float))};
-    f.target = (paro_activations){n_samples, n_tokens, hidden, malloc(n * sizeof(float))};
+    f.x = (paro_activations){n_samples, n_tokens, hidden, malloc(n * sizeof(float)), 0};
+    f.target = (paro_activations){n_samples, n_tokens, hidden, malloc(n * sizeof(float)), 0};
     assert_true(f.x.data != NULL && f.target.data != NULL);
     const paro_tensor *embedding = f.model->embedding;
     paro_rng rng;
@@ -93,25 +93,14 @@ static inline void block_fixture_free(block_fixture *f)
     paro_model_free(f->model);
 }
 
-/* Rounds what is not yet, to nearest, and gives the loss of the block's output (smooth L1). */
+/* Rounds what is not yet, to nearest, and gives the loss of the block's output. */
 static inline double block_rounded_loss(block_fixture *f)
 {
     paro_error err;
-    size_t n = f->x.n_samples * f->x.n_tokens * f->x.hidden;
-    float *weights[PARO_SLOT_COUNT], *y = malloc(n * sizeof *y);
-    assert_non_null(y);
-    for (int slot = 0; slot < PARO_SLOT_COUNT; slot++) {
-        paro_train_linear *linear = &f->block.linears[slot];
-        assert_ok(paro_train_linear_round(&err, f->pool, linear));
-        weights[slot] = malloc((size_t)linear->n_out * linear->n_in * sizeof(float));
-        assert_non_null(weights[slot]);
-        assert_ok(paro_train_linear_effective(&err, linear, f->pool, weights[slot]));
-    }
-    block_forward(f, weights, y);
-    double loss = paro_smooth_l1(f->pool, y, f->target.data, n, 1, NULL);
-    for (int slot = 0; slot < PARO_SLOT_COUNT; slot++)
-        free(weights[slot]);
-    free(y);
+    double loss = 0;
+    paro_calib_block *block = block_of(f);
+    assert_ok(paro_calib_block_round(&err, block));
+    assert_ok(paro_calib_block_loss(&err, block, 0, f->x.n_samples, true, &loss));
     return loss;
 }
 

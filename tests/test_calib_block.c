@@ -35,7 +35,8 @@ static int set_up(void **state)
     paro_rng_seed(&rng, 4);
     f->dir = small_model_write(&shape, 7);
     f->model = small_model_open(f->dir, 2);
-    f->x = (paro_activations){N_SAMPLES, N_TOKENS, HIDDEN, small_normals(&rng, N_VALUES, 1)};
+    f->x = (paro_activations){.n_samples = N_SAMPLES, .n_tokens = N_TOKENS, .hidden = HIDDEN};
+    f->x.data = small_normals(&rng, N_VALUES, 1);
     f->target = f->x;
     f->target.data = small_normals(&rng, N_VALUES, 1.5);
     f->block = (paro_calib_block){.model = f->model,

@@ -174,6 +174,38 @@ static void test_few_tokens(void **state)
     block_fixture_free(&f);
 }
 
+static bool count_progress(void *context, const char *stage, uint64_t done, uint64_t total)
+{
+    uint64_t *last = context;
+    if (strcmp(stage, "block 0: gptq") != 0)
+        return true;
+    assert_int_equal(done, *last + 1);
+    assert_int_equal(total, 6);
+    *last = done;
+    return done < 4;
+}
+
+/* Stopped in between, what is rounded by then stays so, and the rest can follow. */
+static void test_cancelled(void **state)
+{
+    (void)state;
+    paro_error err;
+    uint64_t last = 0;
+    const paro_observer observer = {.context = &last, .progress = count_progress};
+    block_fixture f = block_fixture_new(4, 32, 4, 64, 2);
+    paro_calib_block *block = block_of(&f);
+    block->observer = &observer;
+    block->linears[PARO_SLOT_Q].bits = 0;
+    assert_fails(paro_gptq(&err, block, NULL), PARO_STATUS_CANCELLED, "block 0: gptq");
+    assert_int_equal(last, 4);
+    assert_true(block->linears[PARO_SLOT_GATE].is_rounded);
+    assert_false(block->linears[PARO_SLOT_DOWN].is_rounded);
+    block->observer = NULL;
+    assert_ok(paro_gptq(&err, block, NULL));
+    assert_true(block->linears[PARO_SLOT_DOWN].is_rounded);
+    block_fixture_free(&f);
+}
+
 static void test_errors(void **state)
 {
     (void)state;
@@ -200,13 +232,10 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_better_than_nearest),
-        cmocka_unit_test(test_rotated),
-        cmocka_unit_test(test_learned_ranges),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_left_alone),
-        cmocka_unit_test(test_few_tokens),
-        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_better_than_nearest), cmocka_unit_test(test_rotated),
+        cmocka_unit_test(test_learned_ranges),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_left_alone),          cmocka_unit_test(test_few_tokens),
+        cmocka_unit_test(test_cancelled),           cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

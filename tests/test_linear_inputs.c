@@ -53,7 +53,7 @@ static void test_batches(void **state)
     paro_calib_block *block = block_of(&f);
     copy *three = copy_new(block), *all = copy_new(block);
     assert_ok(paro_linear_inputs_each(&err, block, N_SAMPLES, keep_rows, three));
-    block->batch = 0; /* the default */
+    block->batch = 0; /* all */
     assert_ok(paro_linear_inputs_each(&err, block, SIZE_MAX, keep_rows, all));
     assert_int_equal(three->n_calls, 2);
     assert_int_equal(all->n_calls, 1);

@@ -11,94 +11,9 @@
 #include <cmocka.h>
 
 #include <math.h>
-#include <paro/quantize.h>
 
 #include "calib/linear_inputs.h"
-#include "calib/plan.h"
-#include "tests/block_fixture.h"
-
-enum { N_SAMPLES = 6, N_TOKENS = 32, GROUP_SIZE = 64 };
-
-typedef struct log_text {
-    char text[4000];
-} log_text;
-
-static void remember_log(void *context, paro_log_level level, const char *message)
-{
-    log_text *log = context;
-    if (level == PARO_LOG_LEVEL_DEBUG)
-        return;
-    strncat(log->text, message, sizeof log->text - strlen(log->text) - 2);
-    strcat(log->text, "|");
-}
-
-/* Four samples to train on, two held out; `down_proj` is kept. */
-static block_fixture new_fixture(int n_threads)
-{
-    block_fixture f = block_fixture_new(N_SAMPLES, N_TOKENS, 4, GROUP_SIZE, n_threads);
-    f.block.n_train = 4;
-    f.block.n_validation = 2;
-    return f;
-}
-
-static void keep(block_fixture *f, paro_slot slot)
-{
-    f->block.linears[slot].bits = 0;
-}
-
-static paro_recipe *open_text(const char *text, uint64_t n_instructions)
-{
-    paro_error err;
-    char *dir = test_dir_new();
-    test_file_write(dir, "recipe.lua", text, strlen(text));
-    char *path = test_path(dir, "recipe.lua");
-    const paro_recipe_options options = {.n_instructions = n_instructions};
-    paro_recipe *recipe = NULL;
-    assert_ok(paro_recipe_open(&err, path, &options, &recipe));
-    free(path);
-    test_dir_remove(dir);
-    return recipe;
-}
-
-/* Makes a recipe whose block function has this body, and runs it, as its plan does, on the
- * fixture's block; `log` gets what it prints. */
-static paro_status run_body(paro_error *err, block_fixture *f, const char *body, log_text *log)
-{
-    char *text = NULL;
-    paro_plan *plan = NULL;
-    assert_true(asprintf(&text, "return {group_size = 64, block = function(block) %s end}", body) >
-                0);
-    paro_recipe *recipe = open_text(text, 0);
-    const paro_observer observer = {.context = log, .log = remember_log};
-    paro_status status = paro_plan_make(err, recipe, f->model, &plan);
-    paro_recipe_free(recipe); /* the plan keeps it alive */
-    if (status == PARO_STATUS_OK) {
-        *log = (log_text){.text = ""};
-        f->block.observer = &observer;
-        status = plan->block.run(err, plan->block.context, block_of(f));
-        f->block.observer = NULL;
-    }
-    paro_plan_free(plan);
-    free(text);
-    return status;
-}
-
-static void prints(block_fixture *f, const char *body, const char *expected)
-{
-    paro_error err;
-    log_text log;
-    assert_ok(run_body(&err, f, body, &log));
-    assert_string_equal(log.text, expected);
-}
-
-static void raises(block_fixture *f, const char *body, const char *words)
-{
-    paro_error err;
-    log_text log;
-    assert_fails(run_body(&err, f, body, &log), PARO_STATUS_RECIPE, words);
-    assert_non_null(strstr(err.message, "block 0: "));
-    assert_non_null(strstr(err.message, "recipe.lua"));
-}
+#include "tests/lua_block.h"
 
 static void test_fields(void **state)
 {
@@ -206,6 +121,28 @@ static void test_dead_after_error(void **state)
                  "the block is gone");
     paro_plan_free(plan);
     paro_recipe_free(recipe);
+    block_fixture_free(&f);
+}
+
+/* What is out of reach of any recipe is so here. */
+static void test_nothing_else_is_there(void **state)
+{
+    (void)state;
+    block_fixture f = new_fixture(1);
+    prints(&f,
+           "local n = {} for _, name in ipairs{'io', 'os', 'debug', 'package', 'require',"
+           " 'getmetatable', 'setmetatable', 'rawget', 'rawset', 'collectgarbage'} do"
+           " n[#n + 1] = tostring(_G[name]) end print(table.concat(n, ' '))",
+           "nil nil nil nil nil nil nil nil nil nil|");
+    raises(&f, "return os.execute('true')", "os is not available in recipes");
+    raises(&f, "return io.open('x')", "io is there only with --allow-io");
+    raises(&f, "return block.__index", "a block has no \"__index\"");
+    raises(&f, "return block.linears[1].__gc", "a linear has no \"__gc\"");
+    raises(&f, "return load('\\27Lua')()", "attempt to call a nil value");
+    raises(&f, "coroutine.yield(block)", "attempt to yield from outside a coroutine");
+    raises(&f, "local b <close> = block", "non-closable");
+    raises(&f, "block.round(block.linears[1])", "block expected, got linear");
+    raises(&f, "error(block)", "userdata");
     block_fixture_free(&f);
 }
 
@@ -451,10 +388,15 @@ static void test_options_are_strict(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),           cmocka_unit_test(test_dead_handles),
-        cmocka_unit_test(test_dead_after_error), cmocka_unit_test(test_values),
-        cmocka_unit_test(test_rotation),         cmocka_unit_test(test_kept_and_rounded),
-        cmocka_unit_test(test_inputs),           cmocka_unit_test(test_options_are_strict),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_dead_handles),
+        cmocka_unit_test(test_dead_after_error),
+        cmocka_unit_test(test_nothing_else_is_there),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_kept_and_rounded),
+        cmocka_unit_test(test_inputs),
+        cmocka_unit_test(test_options_are_strict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,8 +25,12 @@
 #include "base/thread.h"
 #include "cache/cache.h"
 #include "calib/dataset.h"
+#include "calib/optimise.h"
+#include "calib/pairs.h"
+#include "calib/plan.h"
 #include "codegen/codegen.h"
 #include "families/model_problems.h"
+#include "tests/block_fixture.h"
 #include "tests/support.h"
 
 /* Allocations until one fails; negative: none does. */
@@ -255,6 +259,41 @@ static paro_status make_plan(paro_error *err, const char *dir)
     return status;
 }
 
+static block_fixture demo_block; /* likewise; not touched but for what this recipe does */
+
+static const char block_recipe[] =
+    "return {group_size = 64, block = function(block)\n"
+    "  local k, v = block.linears.k_proj, block:match('*.v_proj')[1]\n"
+    "  local x = k:inputs{tokens = 2}\n"
+    "  local y = x:quantise{group_size = 64}:matmul_t(k:effective()) * k:stats().weight.rms\n"
+    "  k:set_step_zero(tensor.full(0.1, 128, 4), tensor.full(1, 128, 4))\n"
+    "  block:pairs{krot = 1, match = '*.v_proj'}\n"
+    "  return x:rotate(v):norm() + y:sum()\n"
+    "end}\n";
+
+static paro_status run_block(paro_error *err, const char *dir)
+{
+    paro_train_linear *k = &demo_block.block.linears[PARO_SLOT_K];
+    paro_recipe *recipe = NULL;
+    paro_plan *plan = NULL;
+    free(k->step);
+    free(k->zero);
+    k->step = k->zero = NULL;
+    char *path = NULL;
+    assert_true(asprintf(&path, "%s/block.lua", dir) > 0);
+    paro_status status = paro_train_linear_set_krot(err, &demo_block.block.linears[PARO_SLOT_V], 0);
+    if (status == PARO_STATUS_OK)
+        status = paro_recipe_open(err, path, NULL, &recipe);
+    if (status == PARO_STATUS_OK)
+        status = paro_plan_make(err, recipe, demo_block.model, &plan);
+    paro_recipe_free(recipe);
+    if (status == PARO_STATUS_OK)
+        status = plan->block.run(err, plan->block.context, block_of(&demo_block));
+    paro_plan_free(plan);
+    free(path);
+    return status;
+}
+
 static paro_plan *demo_plan; /* likewise */
 
 static paro_status quantise_in_memory(paro_error *err, const char *dir)
@@ -431,6 +470,94 @@ static paro_status use_cache(paro_error *err, const char *dir)
     return status;
 }
 
+/* ---- training ---- */
+
+enum { TRAIN_SAMPLES = 3, TRAIN_TOKENS = 2 };
+
+static paro_calib_block training; /* of the demo model's first block */
+static paro_activations train_x, train_target;
+
+/* All linears are kept but v, which is rounded, and k, which is to be trained. */
+static paro_status start_training(paro_error *err)
+{
+    size_t hidden = demo->config.hidden, n = (size_t)TRAIN_SAMPLES * TRAIN_TOKENS * hidden;
+    train_x = (paro_activations){TRAIN_SAMPLES, TRAIN_TOKENS, hidden, malloc(n * sizeof(float))};
+    train_target = train_x;
+    train_target.data = calloc(n, sizeof(float));
+    for (size_t i = 0; i < n; i++)
+        train_x.data[i] = (float)(i * 37 % 101) / 50 - 1;
+    training = (paro_calib_block){.model = demo,
+                                  .pool = demo->pool,
+                                  .x = &train_x,
+                                  .target = &train_target,
+                                  .n_train = 2,
+                                  .n_validation = 1};
+    for (int slot = 0; slot < PARO_SLOT_COUNT; slot++) {
+        bool is_kept = slot != PARO_SLOT_K && slot != PARO_SLOT_V;
+        paro_linear *from = &demo->blocks[0].linears[slot];
+        paro_train_linear *linear = &training.linears[slot];
+        *linear = (paro_train_linear){.name = from->name,
+                                      .n_out = from->n_out,
+                                      .n_in = from->n_in,
+                                      .bits = is_kept ? 0 : 4,
+                                      .group_size = 128,
+                                      .krot = is_kept ? 0 : 2};
+        paro_status status = paro_train_linear_alloc(err, linear);
+        if (status == PARO_STATUS_OK)
+            status = paro_linear_weight(err, from, demo->pool, linear->w);
+        if (status != PARO_STATUS_OK)
+            return status;
+    }
+    return paro_train_linear_round(err, NULL, &training.linears[PARO_SLOT_V]);
+}
+
+static void end_training(void)
+{
+    for (int slot = 0; slot < PARO_SLOT_COUNT; slot++)
+        paro_train_linear_release(&training.linears[slot]);
+    free(train_x.data);
+    free(train_target.data);
+}
+
+/* A linear made, given pairs and a quantiser, and rounded. */
+static paro_status make_linear(paro_error *err, const char *dir)
+{
+    (void)dir;
+    paro_train_linear linear = {
+        .name = "layer", .n_out = 4, .n_in = 64, .bits = 4, .group_size = 32, .krot = 2};
+    float w[4 * 64];
+    paro_status status = paro_train_linear_alloc(err, &linear);
+    if (status == PARO_STATUS_OK)
+        status = paro_train_linear_set_krot(err, &linear, 3);
+    if (status == PARO_STATUS_OK)
+        status = paro_pairs_make(err, NULL, &linear, PARO_PAIRS_KIND_MAGNITUDE, 1);
+    if (status == PARO_STATUS_OK)
+        status = paro_train_linear_start_quantiser(err, NULL, &linear);
+    if (status == PARO_STATUS_OK)
+        status = paro_train_linear_round(err, NULL, &linear);
+    if (status == PARO_STATUS_OK)
+        status = paro_train_linear_effective(err, &linear, NULL, w);
+    paro_train_linear_release(&linear);
+    return status;
+}
+
+/* Everything of a stage; on failure nothing is as much as touched. */
+static paro_status train_block(paro_error *err, const char *dir)
+{
+    (void)dir;
+    static const paro_optimise_options options = {
+        .lr = {0.1, 0.1, 0.1, 0.1}, .epochs = 1, .batch = 2, .accumulate = 2};
+    const paro_train_linear *k = &training.linears[PARO_SLOT_K];
+    float w = k->w[0], theta = k->theta[0], scale = k->weight_channel_scales[0];
+    paro_optimise_report report;
+    paro_status status = paro_optimise(err, &training, &options, &report);
+    if (status != PARO_STATUS_OK) {
+        assert_true(k->w[0] == w && k->theta[0] == theta && k->weight_channel_scales[0] == scale);
+        assert_true(k->step == NULL && k->zero == NULL);
+    }
+    return status;
+}
+
 static void test_every_allocation(void **state)
 {
     (void)state;
@@ -450,20 +577,28 @@ static void test_every_allocation(void **state)
         {"a problem's source and case", use_problem, false},
         {"a cache and a bundle", use_cache, false},
         {"a recipe and its plan", make_plan, true},
+        {"a recipe's block function", run_block, true},
         {"samples of texts", draw_samples, false},
         {"samples of a model", generate_samples, false},
         {"quantising in memory", quantise_in_memory, false},
         {"quantising into a folder", quantise_into_folder, false},
+        {"a linear in training", make_linear, false},
+        {"training a block", train_block, false},
     };
     paro_error err;
     char *dir = test_dir_new();
     assert_ok(paro_model_open(&err, "models/demo", NULL, &demo));
     assert_ok(plan_demo(&err, demo, &demo_plan));
+    demo_block = block_fixture_new(1, 4, 4, 64, 1);
+    test_file_write(dir, "block.lua", block_recipe, sizeof block_recipe - 1);
     assert_ok(paro_tokenizer_open(&err, "models/demo", &demo_tokenizer));
+    assert_ok(start_training(&err));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         try_all(rows[i].what, rows[i].attempt, rows[i].may_recover, dir);
+    end_training();
     paro_tokenizer_free(demo_tokenizer);
     paro_plan_free(demo_plan);
+    block_fixture_free(&demo_block);
     paro_model_free(demo);
     test_dir_remove(dir);
 }

@@ -25,7 +25,8 @@ typedef struct paro_recipe paro_recipe;
 typedef struct paro_recipe_options {
     bool allow_io;           /* gives the recipe the io library */
     uint64_t memory_bytes;   /* limit of its Lua state; 0: 256 MiB */
-    uint64_t n_instructions; /* limit of Lua VM instructions; 0: 1e9 */
+    uint64_t n_instructions; /* limit of Lua VM instructions, for each block anew; 0: 1e9 */
+    uint64_t tensor_bytes;   /* limit of its tensors' numbers; 0: 4 GiB */
     const char *const *set;  /* "key=value" pairs, the recipe function's second argument */
     size_t n_set;
     /* `print` of the recipe goes to its log. While the recipe runs its progress is called about

@@ -1,7 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- ParoQuant (arXiv 2511.10645) in a fraction of the time: one stage that trains everything at once,
--- few epochs, little data. For trying things out, and for models that are quantised often.
+-- ParoQuant (arXiv 2511.10645) in a fraction of the time: one stage that trains rotations, scales and
+-- weights at once, few epochs, little data. For trying things out, and for models that are quantised
+-- often. (Steps and zeros follow from each group's range: learned ones would belong to the rotations
+-- of the beginning.)
 --
 -- Options (--set key=value):
 --   bits, group_size  of the weights (default 4 and 128)
@@ -35,7 +37,7 @@ return function(model, options)
     block = function(block)
       block:pairs{kind = kind, seed = seed}
       block:optimise{
-        angles = 0.05, channel_scales = 0.05, weight = 1e-5, quantizer = 1e-6,
+        angles = 0.05, channel_scales = 0.05, weight = 1e-5,
         epochs = epochs, batch = batch, seed = seed,
       }
     end,
