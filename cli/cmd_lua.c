@@ -2,7 +2,6 @@
  *
  * paro lua: scripts, and a prompt.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -95,8 +94,6 @@ static void run_lines(paro_console *console, paro_script *script, prompt *p)
     if (!is_incomplete)
         forget(p);
     paro_console_pause(console);
-    if (paro_interrupt_wanted())
-        paro_interrupt_reset();
 }
 
 /* Ctrl-D ends it, with what was begun. */
@@ -111,15 +108,15 @@ static paro_exit run_prompt(paro_console *console, paro_script *script)
                       paro_version());
     for (;;) {
         fputs(p.text ? ">> " : "> ", stderr);
-        errno = 0;
-        ssize_t n = getline(&line, &n_allocated, stdin);
-        if (n < 0 && errno == EINTR) { /* Ctrl-C: what was begun is dropped */
-            clearerr(stdin);
-            paro_interrupt_reset();
-            forget(&p);
+        if (!paro_interrupt_wait(STDIN_FILENO)) {
             fputs("\n", stderr);
-            continue;
+            forget(&p);
+            if (paro_interrupt_reset())
+                continue;
+            code = PARO_EXIT_INTERRUPTED;
+            break;
         }
+        ssize_t n = getline(&line, &n_allocated, stdin); /* a terminal gives one at a time */
         if (n < 0)
             break;
         if (!add_line(&p, line, (size_t)n)) {
@@ -128,8 +125,13 @@ static paro_exit run_prompt(paro_console *console, paro_script *script)
             break;
         }
         run_lines(console, script, &p);
+        if (paro_interrupt_wanted() && !paro_interrupt_reset()) {
+            code = PARO_EXIT_INTERRUPTED;
+            break;
+        }
     }
-    fputs("\n", stderr);
+    if (code == PARO_EXIT_DONE)
+        fputs("\n", stderr);
     forget(&p);
     free(line);
     return code;

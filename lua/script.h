@@ -87,8 +87,8 @@ int paro_script_plan(lua_State *state);
 /* script_paro.c: pushes the table `paro`. */
 void paro_script_push_paro(lua_State *state);
 
-/* What people can call, for the test of the documentation; each ends with a row of NULL. */
-extern const luaL_Reg paro_script_functions[];
+/* What people can call and look at, for the test of the documentation; each ends with NULL. */
 extern const luaL_Reg paro_script_model_methods[];
+extern const char *const paro_script_model_fields[];
 
 #endif

@@ -169,16 +169,15 @@ static int read_seconds(lua_State *state)
     return 1;
 }
 
-const luaL_Reg paro_script_functions[] = {
-    {"eval", paro_script_eval}, {"open", paro_script_open},
-    {"plan", paro_script_plan}, {"quantize", paro_script_quantize},
-    {"recipes", list_recipes},  {"seconds", read_seconds},
-    {"write", write_file},      {NULL, NULL}};
+static const luaL_Reg functions[] = {{"eval", paro_script_eval}, {"open", paro_script_open},
+                                     {"plan", paro_script_plan}, {"quantize", paro_script_quantize},
+                                     {"recipes", list_recipes},  {"seconds", read_seconds},
+                                     {"write", write_file},      {NULL, NULL}};
 
 void paro_script_push_paro(lua_State *state)
 {
     lua_createtable(state, 0, 8);
-    luaL_setfuncs(state, paro_script_functions, 0);
+    luaL_setfuncs(state, functions, 0);
     lua_pushstring(state, paro_version());
     lua_setfield(state, -2, "version");
 }

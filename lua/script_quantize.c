@@ -181,6 +181,7 @@ static void read_recipe(job *j)
 
 static job begin(lua_State *state, const char *function)
 {
+    lua_settop(state, 3);
     job j = {.state = state,
              .function = function,
              .script = paro_script_of(state),
