@@ -11,9 +11,9 @@
 #include "base/hash.h"
 #include "calib/plan.h"
 #include "lua/sandbox.h"
+#include "lua/source.h"
 
 enum {
-    PARO_RECIPE_MAX_BYTES = 1 << 20, /* of a recipe's text */
     PARO_RECIPE_MAX_PATTERNS = 1024, /* of one recipe */
     PARO_RECIPE_MAX_GROUP_SIZE = 1 << 16
 };
@@ -25,20 +25,29 @@ typedef struct paro_recipe_option {
 
 /* Invariants: 1. the sandbox's registry holds at `result` what the chunk returned, a table or a
  * function; 2. it is freed by the last of its users: who opened it, and the plans that will call
- * its block function. */
+ * its block function; 3. where there is a `caller`, a trusted sandbox is running it meanwhile: the
+ * sandbox and `result` are the caller's, and the recipe, with its plans, is gone before that
+ * returns to Lua. */
 struct paro_recipe {
     unsigned n_users;
     paro_arena arena;
     const char *path; /* or the shipped recipe's name; for messages */
-    const char *text;
-    size_t n_text_bytes;
+    paro_lua_source source;
     char sha256[PARO_SHA256_HEX_BYTES];
     paro_recipe_option *options;
     size_t n_options;
     const char *options_json;
     paro_sandbox *sandbox;
-    int result; /* luaL_ref */
+    lua_State *caller; /* the thread that is running; NULL: nothing is, the sandbox is its own */
+    int result;        /* luaL_ref */
 };
+
+/* recipe.c: a recipe that is a value of a running state, at `value` (luaL_ref) of the registry, of
+ * the C function that `state` is running. `source`: the text that the value came from, for
+ * checkpoints; outlives the recipe. */
+paro_status paro_recipe_of_value(paro_error *err, lua_State *state, int value,
+                                 const paro_lua_source *source, const char *const *set,
+                                 size_t n_set, paro_recipe **out);
 
 /* Raises a Lua error that names the recipe. */
 int paro_recipe_raise(lua_State *state, const paro_recipe *recipe, const char *format, ...);

@@ -32,10 +32,11 @@ paro_status paro_recipe_run_block(paro_error *err, paro_recipe *recipe, int bloc
 {
     block_call call = {recipe, block_function, block};
     const paro_observer *observer = paro_sandbox_host_observer(recipe->sandbox);
+    paro_pool *pool = paro_sandbox_host_pool(recipe->sandbox);
     paro_sandbox_renew(recipe->sandbox);
     paro_sandbox_set_host(recipe->sandbox, block->observer, block->pool);
     paro_status status = paro_recipe_run(err, recipe, call_block, &call);
-    paro_sandbox_set_host(recipe->sandbox, observer, NULL);
+    paro_sandbox_set_host(recipe->sandbox, observer, pool);
     if (status != PARO_STATUS_OK)
         return paro_fail_in(err, status, "block %u", (unsigned)block->layer);
     return PARO_STATUS_OK;
@@ -57,6 +58,8 @@ static paro_status run_planned(paro_error *err, void *context, paro_calib_block 
 static void release_planned(void *context)
 {
     plan_context *planned = context;
+    if (planned->recipe->caller != NULL)
+        luaL_unref(planned->recipe->caller, LUA_REGISTRYINDEX, planned->function);
     paro_recipe_free(planned->recipe);
     free(planned);
 }
