@@ -9,17 +9,19 @@
 #include "calib/calib_block.h"
 
 typedef struct paro_awq_options {
-    uint32_t n_grid;   /* exponents 0, 1/n, … (n-1)/n; 0: 20 */
+    uint32_t n_grid;   /* exponents 0, 1/n, … (n-1)/n, and ranges in steps of 1/n; 0: 20 */
     bool no_scales;    /* clip only */
     bool no_clip;      /* scales only */
     double max_shrink; /* clip down to 1 - this of the range; 0: 0.5 */
     size_t max_tokens; /* of the activations the search looks at, evenly taken; 0: 2048 */
 } paro_awq_options;
 
-/* For every linear of the block that is not kept: weight_channel_scales (one search for linears
- * that share an input; the search of the error of each one's own output summed), then step and zero
- * of clipped ranges. Works on top of a rotation where there is one (scales are then left alone).
- * Rounds nothing. */
+/* For every linear of the block that is neither kept nor rounded: weight_channel_scales, then step
+ * and zero of clipped ranges. Linears that share an input share one search of scales, of the sum of
+ * their outputs' errors. q and k are not clipped: as in the published implementation. On top of a
+ * rotation scales are left alone, and ranges are those of the rotated weight. Steps and zeros that
+ * were there give way. Rounds nothing; on failure the block is as it was. Inputs are what
+ * linear_inputs.h gives; reports progress as "block L: awq" besides. `options` may be NULL. */
 paro_status paro_awq(paro_error *err, paro_calib_block *block, const paro_awq_options *options);
 
 #endif

@@ -28,13 +28,13 @@ enum {
     MAX_BATCH = 16,     /* samples of a pass, as the reference's batch */
     BATCH_TOKENS = 8192 /* at most so many tokens, where that is less */
 };
-static const uint64_t default_memory_bytes = UINT64_C(8) << 30;
 
 typedef struct run {
     const paro_model *model;
     const paro_plan *plan;
     const paro_dataset *dataset;
     const paro_observer *observer;
+    struct paro_calib_estimate *estimate;
     paro_block_store *store;
     paro_activations x, target;
     size_t batch;
@@ -112,7 +112,7 @@ static paro_status allocate(paro_error *err, run *r, const paro_calibration_opti
 {
     const paro_config *config = &r->model->config;
     const uint64_t memory_bytes =
-        options->memory_bytes > 0 ? options->memory_bytes : default_memory_bytes;
+        options->memory_bytes > 0 ? options->memory_bytes : PARO_CALIBRATION_MEMORY_BYTES;
     r->batch = BATCH_TOKENS / r->dataset->n_tokens;
     r->batch = r->batch < 1 ? 1 : r->batch > MAX_BATCH ? MAX_BATCH : r->batch;
     r->x = (paro_activations){
@@ -250,37 +250,34 @@ static paro_status new_linears(paro_error *err, const run *r, uint32_t layer,
     return status;
 }
 
-/* A line about a block that was just quantised. */
-static paro_status summarise(paro_error *err, const paro_calib_block *block, double seconds,
-                             paro_buffer *out)
+/* The block's loss on the samples held out, on all where there are none. */
+static paro_status held_out_loss(paro_error *err, const paro_calib_block *block, double *loss)
 {
-    double plain = 0, loss = 0;
-    const bool is_held_out = block->n_validation > 0;
-    const size_t first = is_held_out ? block->n_train : 0;
-    const size_t n = is_held_out ? block->n_validation : block->n_train;
-    paro_status status = paro_calib_block_loss(err, block, first, n, false, &plain);
-    if (status == PARO_STATUS_OK)
-        status = paro_calib_block_loss(err, block, first, n, true, &loss);
-    if (status == PARO_STATUS_OK &&
-        !paro_buffer_printf(out,
-                            "block %" PRIu32 ": loss %.4g on %s (%.4g from the blocks before it), "
-                            "%.1f s",
-                            block->layer, loss, is_held_out ? "validation" : "training", plain,
-                            seconds))
-        status = paro_fail_memory(err, 128, "a summary");
-    return status;
+    const bool has_some = block->n_validation > 0;
+    return paro_calib_block_loss(err, block, has_some ? block->n_train : 0,
+                                 has_some ? block->n_validation : block->n_train, true, loss);
 }
 
-/* Quantises the block by the recipe and stores it. */
+/* Quantises the block by the recipe and stores it, with a line about it. */
 static paro_status quantise_block(paro_error *err, run *r, paro_calib_block *block)
 {
     const double start = paro_clock_seconds();
     paro_buffer summary = {0};
-    paro_status status = r->plan->block.run(err, r->plan->block.context, block);
+    double before = 0, after = 0;
+    paro_status status = held_out_loss(err, block, &before);
+    if (status == PARO_STATUS_OK)
+        status = r->plan->block.run(err, r->plan->block.context, block);
     if (status == PARO_STATUS_OK)
         status = paro_calib_block_round(err, block);
     if (status == PARO_STATUS_OK)
-        status = summarise(err, block, paro_clock_seconds() - start, &summary);
+        status = held_out_loss(err, block, &after);
+    if (status == PARO_STATUS_OK &&
+        !paro_buffer_printf(&summary,
+                            "block %" PRIu32 ": loss %.4g on %s, %.4g by round to nearest; %.1f s",
+                            block->layer, after,
+                            block->n_validation > 0 ? "validation samples" : "training samples",
+                            before, paro_clock_seconds() - start))
+        status = paro_fail_memory(err, 128, "a summary");
     if (status == PARO_STATUS_OK)
         status = paro_block_store_put(err, r->store, block->linears, PARO_SLOT_COUNT, summary.data);
     if (status == PARO_STATUS_OK)
@@ -319,17 +316,19 @@ static paro_status run_block(paro_error *err, run *r, uint32_t layer)
                               .target = &r->target,
                               .n_train = r->dataset->n_train,
                               .n_validation = r->dataset->n_validation,
-                              .batch = r->batch};
+                              .batch = r->batch,
+                              .estimate = r->estimate};
     paro_status status = load_original(err, r, layer);
     if (status == PARO_STATUS_OK)
         status = push(err, r, layer, r->original, &r->target);
     if (status == PARO_STATUS_OK && !is_finished) {
         status = new_linears(err, r, layer, block.linears);
         if (status == PARO_STATUS_OK)
-            status = quantise_block(err, r, &block);
+            status = r->estimate != NULL ? r->plan->block.run(err, r->plan->block.context, &block)
+                                         : quantise_block(err, r, &block);
         release_linears(block.linears);
     }
-    if (status == PARO_STATUS_OK && !is_last)
+    if (status == PARO_STATUS_OK && !is_last && r->estimate == NULL)
         status = push_quantised(err, r, layer);
     if (status == PARO_STATUS_OK)
         status = paro_report(err, r->observer, "calibrate", layer + 1, r->model->config.n_layers);
@@ -342,7 +341,12 @@ paro_status paro_calibrate(paro_error *err, const paro_model *model, const paro_
 {
     static const paro_calibration_options defaults = {0};
     options = options == NULL ? &defaults : options;
-    run r = {.model = model, .plan = plan, .dataset = dataset, .observer = options->observer};
+    run r = {.model = model,
+             .plan = plan,
+             .dataset = dataset,
+             .observer = options->observer,
+             .estimate = options->estimate};
+    const uint32_t n_blocks = options->estimate != NULL ? 1 : model->config.n_layers;
     if (plan->model != model || plan->block.run == NULL)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "%s: expected a plan for this model, of a recipe with a block function",
@@ -352,8 +356,7 @@ paro_status paro_calibrate(paro_error *err, const paro_model *model, const paro_
         status = allocate(err, &r, options);
         if (status == PARO_STATUS_OK)
             status = embed(err, &r);
-        for (uint32_t layer = 0; layer < model->config.n_layers && status == PARO_STATUS_OK;
-             layer++)
+        for (uint32_t layer = 0; layer < n_blocks && status == PARO_STATUS_OK; layer++)
             status = run_block(err, &r, layer);
         release(&r);
     }

@@ -36,4 +36,10 @@ paro_status paro_convert(paro_error *err, const paro_model *model, const paro_pl
                          const paro_observer *observer, const paro_sink *sink,
                          paro_quantize_result *result);
 
+/* memory.c: paro_quantize_in_memory with what paro_quantize says of its result, but n_shards, which
+ * is 0. */
+paro_status paro_convert_in_memory(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                   const paro_quantize_options *options,
+                                   paro_quantize_result *result, paro_model **out);
+
 #endif

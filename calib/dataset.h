@@ -7,7 +7,7 @@
  * the seed, sources in proportion to their weights; training samples then stand mixed. Validation
  * samples come from the validation sources where there are some, else they are held out of the
  * others: never drawn for training, and the same whatever n_train, unless other weights or sizes
- * are asked for. Of a large source only the beginning is read: 16 Mi tokens, or four times what is
+ * are asked for. Of a large source only the beginning is read: 4 Mi tokens, or four times what is
  * drawn from it where that is more.
  */
 #ifndef PARO_CALIB_DATASET_H

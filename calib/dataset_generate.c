@@ -17,7 +17,7 @@
 #include "runtime/sampler.h"
 #include "runtime/session.h"
 
-enum { MAX_LANES = 32 };
+enum { MAX_LANES = 32, MAX_TRIES = 10000 /* for a first token */ };
 
 #define MAX_CACHE_BYTES (UINT64_C(2) << 30) /* keys and values of all lanes */
 
@@ -31,9 +31,8 @@ typedef struct lane {
 
 typedef struct generator {
     const paro_model *model;
+    const paro_tokenizer *tokenizer;
     const paro_dataset_options *options;
-    int32_t *first_ids; /* tokens a text may begin with */
-    size_t n_first_ids;
     lane lanes[MAX_LANES];
     size_t n_lanes;
     float *logits; /* [n_lanes, vocab] */
@@ -56,31 +55,40 @@ static bool is_end(const paro_model *model, int32_t id)
     return false;
 }
 
-/* Tokens with a text of their own: not special, not of a padded vocabulary. */
-static paro_status list_first_ids(paro_error *err, const paro_tokenizer *tokenizer, generator *g)
+/* Whether a text may begin with the token: it has a text of its own; it is neither special nor of a
+ * padded vocabulary. */
+static paro_status check_first(paro_error *err, const generator *g, int32_t id, bool *may_begin)
 {
-    const uint32_t vocab = g->model->config.vocab, n_known = paro_tokenizer_vocab(tokenizer);
-    g->first_ids = malloc(vocab * sizeof *g->first_ids);
-    if (g->first_ids == NULL)
-        return paro_fail_memory(err, vocab * sizeof *g->first_ids, "first tokens");
-    for (int32_t id = 0; (uint32_t)id < vocab && (uint32_t)id < n_known; id++) {
-        char *text = NULL;
-        size_t n_bytes = 0;
-        if (!paro_tokenizer_has(tokenizer, id) || is_end(g->model, id))
-            continue;
-        paro_status status = paro_tokenizer_decode(err, tokenizer, &id, 1, true, &text, &n_bytes);
-        if (status != PARO_STATUS_OK)
-            return status;
-        free(text);
-        if (n_bytes > 0)
-            g->first_ids[g->n_first_ids++] = id;
+    char *text = NULL;
+    size_t n_bytes = 0;
+    if (!paro_tokenizer_has(g->tokenizer, id) || is_end(g->model, id)) {
+        *may_begin = false;
+        return PARO_STATUS_OK;
     }
-    if (g->n_first_ids == 0)
-        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
-                         "%s: expected tokens to begin a text with, found special ones only: the "
-                         "tokenizer is another model's",
-                         g->model->dir);
+    paro_status status = paro_tokenizer_decode(err, g->tokenizer, &id, 1, true, &text, &n_bytes);
+    if (status != PARO_STATUS_OK)
+        return status;
+    free(text);
+    *may_begin = n_bytes > 0;
     return PARO_STATUS_OK;
+}
+
+static paro_status draw_first(paro_error *err, const generator *g, paro_rng *rng, int32_t *out)
+{
+    const uint32_t vocab = g->model->config.vocab;
+    for (int i = 0; i < MAX_TRIES; i++) {
+        const int32_t id = (int32_t)paro_rng_below(rng, vocab);
+        bool may_begin = false;
+        paro_status status = check_first(err, g, id, &may_begin);
+        if (status == PARO_STATUS_OK && may_begin)
+            *out = id;
+        if (status != PARO_STATUS_OK || may_begin)
+            return status;
+    }
+    return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                     "%s: expected tokens that a text can begin with, found special or unknown "
+                     "ones only (%d drawn of %u): the tokenizer is another model's",
+                     g->model->dir, MAX_TRIES, vocab);
 }
 
 static size_t lanes_for(const generator *g)
@@ -95,13 +103,11 @@ static size_t lanes_for(const generator *g)
     return n < g->n_samples ? (size_t)n : g->n_samples;
 }
 
-static paro_status prepare(paro_error *err, const paro_tokenizer *tokenizer, generator *g)
+static paro_status prepare(paro_error *err, generator *g)
 {
     const size_t vocab = g->model->config.vocab, n_tokens = g->options->n_tokens;
     const paro_session_options options = {.max_tokens = (uint32_t)n_tokens};
-    paro_status status = list_first_ids(err, tokenizer, g);
-    if (status != PARO_STATUS_OK)
-        return status;
+    paro_status status = PARO_STATUS_OK;
     const size_t n_lanes = lanes_for(g);
     g->logits = malloc(n_lanes * vocab * sizeof *g->logits);
     g->ids = malloc(g->n_samples * n_tokens * sizeof *g->ids);
@@ -112,31 +118,40 @@ static paro_status prepare(paro_error *err, const paro_tokenizer *tokenizer, gen
     return status;
 }
 
+static bool is_idle(const generator *g, const lane *l)
+{
+    return l->row == NULL || l->n == g->options->n_tokens;
+}
+
 static void place(generator *g, lane *l, int32_t id)
 {
     l->row[l->n++] = id;
     g->n_done++;
 }
 
-static void begin_text(generator *g, lane *l)
+static paro_status begin_text(paro_error *err, generator *g, lane *l)
 {
+    int32_t id;
+    paro_status status = draw_first(err, g, &l->rng, &id);
+    if (status != PARO_STATUS_OK)
+        return status;
     paro_session_truncate(l->session, 0);
-    place(g, l, g->first_ids[paro_rng_below(&l->rng, g->n_first_ids)]);
+    place(g, l, id);
+    return PARO_STATUS_OK;
 }
 
-/* The lane has a sample that is not full yet; false where there is none left to begin. */
-static bool keep_busy(generator *g, lane *l)
+/* The lane gets a sample that is not full yet, where there is one left to begin. */
+static paro_status keep_busy(paro_error *err, generator *g, lane *l)
 {
-    while (l->row == NULL || l->n == g->options->n_tokens) {
-        if (g->n_started == g->n_samples)
-            return false;
+    paro_status status = PARO_STATUS_OK;
+    while (is_idle(g, l) && g->n_started < g->n_samples && status == PARO_STATUS_OK) {
         paro_rng_seed(&l->rng, paro_hash_mix(g->options->seed) + g->n_started);
         l->row = g->ids + g->n_started * g->options->n_tokens;
         l->n = 0;
         g->n_started++;
-        begin_text(g, l);
+        status = begin_text(err, g, l);
     }
-    return true;
+    return status;
 }
 
 /* Draws from softmax(logits); summed in double and in order of id. -1 where they are not finite
@@ -192,8 +207,10 @@ static paro_status step(paro_error *err, generator *g)
                              "of a sample: its weights are damaged, or too large",
                              g->model->dir, l->n - 1);
         place(g, l, g->drawn[i]);
-        if (is_end(g->model, g->drawn[i]) && l->n < g->options->n_tokens)
-            begin_text(g, l);
+        if (is_end(g->model, g->drawn[i]) && !is_idle(g, l))
+            status = begin_text(err, g, l);
+        if (status != PARO_STATUS_OK)
+            return status;
     }
     return PARO_STATUS_OK;
 }
@@ -201,19 +218,22 @@ static paro_status step(paro_error *err, generator *g)
 static paro_status generate(paro_error *err, generator *g)
 {
     const uint64_t n_total = (uint64_t)g->n_samples * g->options->n_tokens;
-    for (;;) {
+    paro_status status = PARO_STATUS_OK;
+    while (status == PARO_STATUS_OK) {
         g->n_active = 0;
-        for (size_t i = 0; i < g->n_lanes; i++)
-            if (keep_busy(g, &g->lanes[i]))
+        for (size_t i = 0; i < g->n_lanes && status == PARO_STATUS_OK; i++) {
+            status = keep_busy(err, g, &g->lanes[i]);
+            if (!is_idle(g, &g->lanes[i]))
                 g->active[g->n_active++] = &g->lanes[i];
+        }
         if (g->n_active == 0)
-            return PARO_STATUS_OK;
-        paro_status status = step(err, g);
+            break;
+        if (status == PARO_STATUS_OK)
+            status = step(err, g);
         if (status == PARO_STATUS_OK)
             status = paro_report(err, g->options->observer, "generate samples", g->n_done, n_total);
-        if (status != PARO_STATUS_OK)
-            return status;
     }
+    return status;
 }
 
 paro_status paro_dataset_generate(paro_error *err, const paro_model *model,
@@ -223,9 +243,11 @@ paro_status paro_dataset_generate(paro_error *err, const paro_model *model,
     paro_status status = paro_dataset_check(err, model, options);
     if (status != PARO_STATUS_OK)
         return status;
-    generator g = {
-        .model = model, .options = options, .n_samples = options->n_train + options->n_validation};
-    status = prepare(err, tokenizer, &g);
+    generator g = {.model = model,
+                   .tokenizer = tokenizer,
+                   .options = options,
+                   .n_samples = options->n_train + options->n_validation};
+    status = prepare(err, &g);
     if (status == PARO_STATUS_OK)
         status = generate(err, &g);
     if (status == PARO_STATUS_OK)
@@ -234,7 +256,6 @@ paro_status paro_dataset_generate(paro_error *err, const paro_model *model,
         free(g.ids);
     for (size_t i = 0; i < MAX_LANES; i++)
         paro_session_free(g.lanes[i].session);
-    free(g.first_ids);
     free(g.logits);
     return status;
 }

@@ -19,7 +19,7 @@
 enum {
     /* Of a source no more ids are looked at than these, or, where more are needed, so many times
      * what it owes: enough to draw from, whatever the size of the file. */
-    SOURCE_MAX_IDS = 16 << 20,
+    SOURCE_MAX_IDS = 4 << 20,
     SOURCE_MAX_SHARE = 4
 };
 
@@ -282,7 +282,7 @@ static paro_status pack(paro_error *err, const packer *p, paro_dataset *out)
     size_t n_train = 0, n_validation = options->n_train;
     paro_rng rng;
     paro_status status = PARO_STATUS_OK;
-    const int32_t **rows = malloc(n * sizeof *rows);
+    const int32_t **rows = calloc(n, sizeof *rows);
     int32_t *ids = malloc(n * n_tokens * sizeof *ids);
     if (rows == NULL || ids == NULL)
         status = paro_fail_memory(err, n * n_tokens * sizeof *ids, "samples");

@@ -5,10 +5,10 @@
  *
  * With top = 2^bits - 1, per row and group, in the notation of train_linear.h:
  *
- *     learned       d = max(step, PARO_STEP_MIN), z = clamp(round(zero), 0, top)
- *     step is NULL  low = min(u, 0), high = max(u, 0), d = max((high - low) / top, PARO_STEP_MIN),
- *                   z = round(-low / d): unrounded d, at every call
- *     both          r = round(u / d) + z, c = clamp(r, 0, top), q^ = (c - z) d
+ *     learned       d = F16(max(step, PARO_STEP_MIN)), z = clamp(round(zero), 0, top)
+ *     step is NULL  low = min(u, 0), high = max(u, 0), d = F16(max((high - low) / top,
+ * PARO_STEP_MIN)), z = round(-low / d), at every call both          r = round(u / d) + z, c =
+ * clamp(r, 0, top), q^ = (c - z) d
  *
  * Gradients are exact but for this: every round passes them straight through, and so do the bounds
  * of a learned step and zero. What is left is the clamp of r.
@@ -27,9 +27,9 @@
 paro_status paro_fake_quant_forward(paro_error *err, const paro_train_linear *linear,
                                     paro_pool *pool, float *w_hat);
 
-/* What to compute; NULL members are not. All are written, not added to. */
+/* What to compute; NULL members are not. All are written, not added to. Only w may overlap. */
 typedef struct paro_fake_quant_gradients {
-    float *w;                     /* [n_out, n_in] */
+    float *w;                     /* [n_out, n_in]; may be d_w_hat itself */
     float *theta;                 /* [krot, n_in / 2]; 0 for empty slots */
     float *weight_channel_scales; /* [n_in] */
     float *step;                  /* [n_out, n_in / group_size]; NULL where it is not learned */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "calib/estimate.h"
 #include "calib/gptq_round.h"
 #include "calib/hessian.h"
 #include "calib/linear_inputs.h"
@@ -120,7 +121,9 @@ done:
 
 typedef struct gathering {
     paro_calib_block *block;
+    const paro_gptq_options *options;
     size_t max_rows;
+    uint64_t n_done, n_due;                 /* linears */
     paro_hessian hessians[PARO_SLOT_COUNT]; /* of the first slots of those in turn; else n is 0 */
 } gathering;
 
@@ -174,11 +177,12 @@ static paro_status gather(paro_error *err, gathering *g, int only)
 }
 
 /* Rounds those whose Hessians are there, and lets these go. */
-static paro_status round_gathered(paro_error *err, gathering *g, const paro_gptq_options *options,
-                                  const char *stage, uint64_t *n_done)
+static paro_status round_gathered(paro_error *err, gathering *g)
 {
     paro_calib_block *block = g->block;
     paro_status status = PARO_STATUS_OK;
+    char stage[64];
+    snprintf(stage, sizeof stage, "block %" PRIu32 ": gptq", block->layer);
     for (int slot = 0; slot < PARO_SLOT_COUNT && status == PARO_STATUS_OK; slot++) {
         paro_train_linear *linear = &block->linears[slot];
         paro_hessian *hessian = &g->hessians[paro_slot_first((paro_slot)slot)];
@@ -191,15 +195,36 @@ static paro_status round_gathered(paro_error *err, gathering *g, const paro_gptq
         double *copy = NULL;
         if (!last && (copy = malloc(hessian->n * hessian->n * sizeof *copy)) == NULL)
             return paro_fail_memory(err, hessian->n * hessian->n * sizeof *copy, "a Hessian");
-        status =
-            round_linear(err, block->pool, linear, hessian, options, last ? hessian->sums : copy);
+        status = round_linear(err, block->pool, linear, hessian, g->options,
+                              last ? hessian->sums : copy);
         free(copy);
         if (last)
             paro_hessian_release(hessian);
         if (status == PARO_STATUS_OK)
-            status = paro_report(err, block->observer, stage, ++*n_done, PARO_SLOT_COUNT);
+            status = paro_report(err, block->observer, stage, ++g->n_done, g->n_due);
     }
     return status;
+}
+
+/* Of a rehearsal: what the stage would do. */
+static paro_status rehearse(paro_error *err, const gathering *g)
+{
+    const paro_calib_estimate *e = g->block->estimate;
+    double operations = paro_estimate_pass(g->block, e->n_train), largest = 0;
+    const double rows = (double)(e->n_train * e->n_tokens);
+    for (int slot = 0; slot < PARO_SLOT_COUNT; slot++) {
+        const double n_in = g->block->linears[slot].n_in;
+        if (is_due(&g->block->linears[slot]))
+            operations += rows * n_in * n_in + 3 * n_in * n_in * n_in +
+                          (double)g->block->linears[slot].n_out * n_in * n_in;
+        largest = n_in > largest ? n_in : largest;
+    }
+    return paro_estimate_add(err, g->block, operations,
+                             paro_estimate_pass_bytes(g->block, g->block->batch, false) +
+                                 (uint64_t)(5 * largest * largest * sizeof(double)),
+                             "GPTQ: %" PRIu64 " linears%s%s", g->n_due,
+                             g->options->act_order ? ", act_order" : "",
+                             g->options->true_sequential ? ", true_sequential" : "");
 }
 
 paro_status paro_gptq(paro_error *err, paro_calib_block *block, const paro_gptq_options *options)
@@ -211,22 +236,24 @@ paro_status paro_gptq(paro_error *err, paro_calib_block *block, const paro_gptq_
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "gptq: damping: expected 0 (the default, 0.01) to 1, found %g",
                          options->damping);
-    gathering g = {.block = block, .max_rows = block->n_train * block->x->n_tokens};
+    gathering g = {.block = block, .options = options};
+    g.max_rows = block->n_train * block->x->n_tokens;
     if (g.max_rows == 0)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "gptq: expected training samples to see the linears' inputs, found none");
     if (options->max_tokens > 0 && options->max_tokens < g.max_rows)
         g.max_rows = options->max_tokens;
-    char stage[64];
-    snprintf(stage, sizeof stage, "block %" PRIu32 ": gptq", block->layer);
-    uint64_t n_done = 0;
+    for (int slot = 0; slot < PARO_SLOT_COUNT; slot++)
+        g.n_due += is_due(&block->linears[slot]);
+    if (block->estimate != NULL)
+        return rehearse(err, &g);
     paro_status status = PARO_STATUS_OK;
     for (int slot = 0; slot < PARO_SLOT_COUNT && status == PARO_STATUS_OK; slot++) {
         if (paro_slot_first((paro_slot)slot) != (paro_slot)slot)
             continue;
         status = gather(err, &g, options->true_sequential ? slot : PARO_SLOT_COUNT);
         if (status == PARO_STATUS_OK)
-            status = round_gathered(err, &g, options, stage, &n_done);
+            status = round_gathered(err, &g);
         if (!options->true_sequential)
             break;
     }

@@ -11,8 +11,6 @@
 #include "base/log.h"
 #include "calib/block_pass.h"
 
-enum { DEFAULT_BATCH = 16 };
-
 paro_slot paro_slot_first(paro_slot slot)
 {
     switch (slot) {
@@ -55,10 +53,8 @@ paro_status paro_linear_inputs_each(paro_error *err, const paro_calib_block *blo
     const paro_activations *x = block->x;
     if (n_samples > block->n_train)
         n_samples = block->n_train;
-    paro_block_pass_options options = {
-        .max_samples = block->batch > 0 ? block->batch : DEFAULT_BATCH, .n_tokens = x->n_tokens};
-    if (options.max_samples > n_samples)
-        options.max_samples = n_samples;
+    size_t batch = block->batch == 0 || block->batch > n_samples ? n_samples : block->batch;
+    const paro_block_pass_options options = {.max_samples = batch, .n_tokens = x->n_tokens};
     if (n_samples == 0 || x->n_tokens == 0)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "block %" PRIu32 ": expected training samples to see its linears' inputs, "
@@ -69,20 +65,17 @@ paro_status paro_linear_inputs_each(paro_error *err, const paro_calib_block *blo
     float *weights[PARO_SLOT_COUNT] = {NULL};
     paro_block_pass *pass = NULL;
     size_t n_sample = x->n_tokens * x->hidden;
-    float *y = malloc(options.max_samples * n_sample * sizeof *y);
+    float *y = malloc(batch * n_sample * sizeof *y);
     paro_status status = PARO_STATUS_OK;
     if (y == NULL) {
-        status =
-            paro_fail_memory(err, options.max_samples * n_sample * sizeof *y, "a block's outputs");
+        status = paro_fail_memory(err, batch * n_sample * sizeof *y, "a block's outputs");
         goto done;
     }
     status = paro_block_pass_new(err, block->model, block->layer, &options, &pass);
     if (status == PARO_STATUS_OK)
         status = set_weights(err, block, pass, weights);
-    for (size_t first = 0; first < n_samples && status == PARO_STATUS_OK;
-         first += options.max_samples) {
-        size_t n =
-            n_samples - first < options.max_samples ? n_samples - first : options.max_samples;
+    for (size_t first = 0; first < n_samples && status == PARO_STATUS_OK; first += batch) {
+        size_t n = n_samples - first < batch ? n_samples - first : batch;
         status = paro_report(err, block->observer, stage, first, n_samples);
         if (status == PARO_STATUS_OK)
             status = paro_block_pass_forward(err, pass, x->data + first * n_sample, n, y);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "calib/calibration.h"
 #include "calib/convert.h"
@@ -22,12 +23,11 @@ static paro_status sink_hide(paro_error *err, void *context, const paro_tensor *
     return paro_tensor_set_hide(err, context, source->name);
 }
 
-paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, const paro_plan *plan,
-                                    const paro_quantize_options *options, paro_model **out)
+paro_status paro_convert_in_memory(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                   const paro_quantize_options *options,
+                                   paro_quantize_result *result, paro_model **out)
 {
-    static const paro_quantize_options defaults = {0};
-    if (options == NULL)
-        options = &defaults;
+    double started = paro_clock_seconds();
     const paro_format_row *format = paro_format_get(options->format);
     paro_tensor_set *tensors = NULL;
     paro_block_store *calibrated = NULL;
@@ -39,10 +39,11 @@ paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, co
     if (status != PARO_STATUS_OK)
         goto done;
 
-    paro_quantize_result result = {0};
+    paro_quantize_result measured = {0};
     const paro_sink sink = {
         .context = tensors, .put = sink_put, .hide = sink_hide, .pass_exact = true};
-    status = paro_convert(err, model, plan, calibrated, format, options->observer, &sink, &result);
+    status =
+        paro_convert(err, model, plan, calibrated, format, options->observer, &sink, &measured);
     if (status != PARO_STATUS_OK) {
         paro_tensor_set_free(tensors);
         goto done;
@@ -55,8 +56,24 @@ paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, co
     config.krot = paro_format_krot(format, plan);
     const paro_model_options model_options = {.n_threads = paro_pool_n_threads(model->pool)};
     status = paro_model_new(err, model->dir, &config, tensors, &model_options, out);
+    if (status == PARO_STATUS_OK) {
+        paro_model_info info;
+        paro_model_get_info(*out, &info);
+        measured.n_bytes = info.n_weight_bytes;
+        measured.seconds = paro_clock_seconds() - started;
+        *result = measured;
+    }
 
 done:
     paro_block_store_free(calibrated);
     return status;
+}
+
+paro_status paro_quantize_in_memory(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                    const paro_quantize_options *options, paro_model **out)
+{
+    static const paro_quantize_options defaults = {0};
+    paro_quantize_result result;
+    return paro_convert_in_memory(err, model, plan, options != NULL ? options : &defaults, &result,
+                                  out);
 }

@@ -38,8 +38,8 @@ typedef struct paro_optimise_options {
 typedef enum paro_optimise_end {
     PARO_OPTIMISE_END_DONE,
     PARO_OPTIMISE_END_NOT_FINITE, /* a loss or gradient was NaN or infinite */
-    PARO_OPTIMISE_END_COLLAPSED,  /* a channel scale or step came down to nothing */
-    PARO_OPTIMISE_END_ONLY_ROSE   /* the validation loss rose after every epoch */
+    PARO_OPTIMISE_END_COLLAPSED,  /* many of a linear's scales or steps came down to nothing */
+    PARO_OPTIMISE_END_ONLY_ROSE   /* the validation loss never came below its start */
 } paro_optimise_end;
 
 enum { PARO_OPTIMISE_MAX_EPOCHS = 1000, PARO_OPTIMISE_DIAGNOSIS_BYTES = 256 };
@@ -53,9 +53,15 @@ typedef struct paro_optimise_report {
     double seconds;
 } paro_optimise_report;
 
-/* Reports progress as "block L: optimise", in steps; where it is asked to stop, the block is as it
- * was. Ends other than DONE are no failure: the block has its best state, the log has a warning
- * with the diagnosis. Without validation samples the last state counts. */
+/* Trains what is neither kept nor rounded; the others are constants. Channel scales stay within
+ * 1/10000 .. 10000 and steps above PARO_STEP_MIN, whatever AdamW would do with a channel that does
+ * not matter; where more than one in 20 of a linear's come down to that, it is COLLAPSED.
+ *
+ * Reports progress as "block L: optimise", in steps. On failure, and where it is asked to stop, the
+ * block is as it was. Ends other than DONE are no failure: the block has its best state, the log
+ * has a warning with the diagnosis. Without validation samples the last state counts, the losses
+ * are means over an epoch's steps, and after NOT_FINITE and COLLAPSED all values are as before. The
+ * result does not depend on the number of threads, nor, but for rounding, on `accumulate`. */
 paro_status paro_optimise(paro_error *err, paro_calib_block *block,
                           const paro_optimise_options *options, paro_optimise_report *report);
 

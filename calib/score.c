@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * include/paro/eval.h: perplexity, and distance to a reference model.
+ * include/paro/eval.h: perplexity, and distance to a reference model; the same on windows of ids.
  *
  * Both models read the same window; the reference first, its logits kept for the window,
  * then the model, whose logits are compared row by row as they come.
  */
+#include "calib/score.h"
+
 #include <math.h>
-#include <paro/eval.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -169,7 +170,7 @@ static paro_status prepare_ids(paro_error *err, const paro_tokenizer *tokenizer,
 }
 
 static paro_status check_models(paro_error *err, const paro_model *model,
-                                const paro_model *reference, uint32_t context, scorer *s)
+                                const paro_model *reference, size_t context, scorer *s)
 {
     paro_model_info info, other;
     paro_model_get_info(model, &info);
@@ -178,7 +179,7 @@ static paro_status check_models(paro_error *err, const paro_model *model,
     if (context < 2 || context > info.max_context)
         return paro_fail(
             err, PARO_STATUS_INVALID_ARGUMENT,
-            "context: expected 2 to %u (the model's max_position_embeddings), found %u",
+            "context: expected 2 to %u (the model's max_position_embeddings), found %zu",
             info.max_context, context);
     if (reference == NULL)
         return PARO_STATUS_OK;
@@ -191,45 +192,51 @@ static paro_status check_models(paro_error *err, const paro_model *model,
     if (other.max_context < context)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "%s: context: expected 2 to %u (the model's max_position_embeddings), "
-                         "found %u",
+                         "found %zu",
                          other.dir, other.max_context, context);
     return PARO_STATUS_OK;
 }
 
-paro_status paro_eval_text(paro_error *err, const paro_model *model,
-                           const paro_tokenizer *tokenizer, const char *text, size_t n_bytes,
-                           const paro_model *reference, const paro_eval_options *options,
-                           paro_eval_result *result)
+/* Room for what is kept of the reference. */
+static paro_status keep_reference(paro_error *err, size_t n_windows, scorer *s)
+{
+    const size_t n_rows = s->context - 1;
+    if (n_windows > SIZE_MAX / sizeof *s->kl_values / n_rows)
+        return paro_fail_memory(err, SIZE_MAX, "the divergences");
+    s->reference = malloc(n_rows * s->vocab * sizeof *s->reference);
+    s->reference_totals = malloc(n_rows * sizeof *s->reference_totals);
+    s->kl_values = malloc(n_windows * n_rows * sizeof *s->kl_values);
+    if (s->reference == NULL || s->reference_totals == NULL || s->kl_values == NULL)
+        return paro_fail_memory(err, s->context * s->vocab * sizeof *s->reference,
+                                "the reference's logits");
+    return PARO_STATUS_OK;
+}
+
+paro_status paro_score_windows(paro_error *err, const paro_model *model, const int32_t *ids,
+                               size_t n_windows, size_t context, const paro_model *reference,
+                               const paro_eval_options *options, paro_eval_result *result)
 {
     static const paro_eval_options defaults = {0};
     options = options == NULL ? &defaults : options;
-    const size_t context = options->context == 0 ? 512 : options->context;
     scorer s = {.context = context,
                 .observer = options->observer,
                 .stage = options->stage == NULL ? "eval" : options->stage};
     const paro_observer observer = {.context = &s, .progress = pass_progress};
     const paro_session_options session_options = {.observer = &observer};
     paro_session *session = NULL, *reference_session = NULL;
-    int32_t *ids = NULL;
-    size_t n_windows = 0;
     const double start = paro_clock_seconds();
 
-    paro_status status = check_models(err, model, reference, (uint32_t)context, &s);
-    if (status == PARO_STATUS_OK)
-        status = prepare_ids(err, tokenizer, text, n_bytes, context, options->max_tokens, &ids,
-                             &n_windows);
+    paro_status status = check_models(err, model, reference, context, &s);
+    if (status == PARO_STATUS_OK && n_windows == 0)
+        status = paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                           "%s: expected at least one window of %zu tokens, found none", s.stage,
+                           context);
     if (status == PARO_STATUS_OK)
         status = paro_session_new(err, model, &session_options, &session);
-    if (status == PARO_STATUS_OK && reference != NULL) {
+    if (status == PARO_STATUS_OK && reference != NULL)
         status = paro_session_new(err, reference, &session_options, &reference_session);
-        s.reference = malloc((context - 1) * s.vocab * sizeof *s.reference);
-        s.reference_totals = malloc((context - 1) * sizeof *s.reference_totals);
-        s.kl_values = malloc(n_windows * (context - 1) * sizeof *s.kl_values);
-        if (status == PARO_STATUS_OK &&
-            (s.reference == NULL || s.reference_totals == NULL || s.kl_values == NULL))
-            status = paro_fail_memory(err, context * s.vocab * sizeof *s.reference,
-                                      "the reference's logits");
-    }
+    if (status == PARO_STATUS_OK && reference != NULL)
+        status = keep_reference(err, n_windows, &s);
     s.n_total = n_windows * context;
     for (size_t i = 0; i < n_windows && status == PARO_STATUS_OK; i++) {
         s.n_before = i * context;
@@ -250,8 +257,34 @@ paro_status paro_eval_text(paro_error *err, const paro_model *model,
     free(s.reference);
     free(s.reference_totals);
     free(s.kl_values);
-    free(ids);
     paro_session_free(session);
     paro_session_free(reference_session);
+    return status;
+}
+
+paro_status paro_eval_text(paro_error *err, const paro_model *model,
+                           const paro_tokenizer *tokenizer, const char *text, size_t n_bytes,
+                           const paro_model *reference, const paro_eval_options *options,
+                           paro_eval_result *result)
+{
+    static const paro_eval_options defaults = {0};
+    options = options == NULL ? &defaults : options;
+    const size_t context = options->context == 0 ? 512 : options->context;
+    const double start = paro_clock_seconds();
+    paro_eval_result sum;
+    int32_t *ids = NULL;
+    size_t n_windows = 0;
+
+    paro_status status = check_models(err, model, reference, context, &(scorer){0});
+    if (status == PARO_STATUS_OK)
+        status = prepare_ids(err, tokenizer, text, n_bytes, context, options->max_tokens, &ids,
+                             &n_windows);
+    if (status == PARO_STATUS_OK)
+        status = paro_score_windows(err, model, ids, n_windows, context, reference, options, &sum);
+    if (status == PARO_STATUS_OK) {
+        sum.seconds = paro_clock_seconds() - start;
+        *result = sum;
+    }
+    free(ids);
     return status;
 }

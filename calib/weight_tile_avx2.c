@@ -7,6 +7,7 @@
 #if defined(__AVX2__)
 
 #define ISA_NAME "avx2"
+#define LANES    8
 #include "calib/weight_tile_body.h"
 
 const paro_tile_kernels *paro_tile_kernels_avx2(void)

@@ -7,6 +7,7 @@
 #if defined(__AVX512F__)
 
 #define ISA_NAME "avx512"
+#define LANES    16
 #include "calib/weight_tile_body.h"
 
 const paro_tile_kernels *paro_tile_kernels_avx512(void)

@@ -1,13 +1,55 @@
 /* SPDX-License-Identifier: MIT
  *
- * The work on tiles in plain loops over a vector of rows, which the compiler turns into what the
- * file that includes this is compiled for. ISA_NAME is the table's name.
+ * The work on tiles, in vectors of LANES rows that gcc and clang turn into what the file that
+ * includes this is compiled for. ISA_NAME is the table's name.
  */
 #include <string.h>
 
 #include "calib/weight_tile.h"
 
 typedef float four __attribute__((vector_size(16)));
+typedef float vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t integers __attribute__((vector_size(4 * LANES)));
+
+static inline vector get(const float *p)
+{
+    vector v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline void put(float *p, vector v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+static inline integers get_integers(const int32_t *p)
+{
+    integers v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline void put_integers(int32_t *p, integers v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+static inline vector splat(float value)
+{
+    return (vector){0} + value;
+}
+
+/* `mask` is all ones or zeros, as comparisons give it. */
+static inline integers choose_integers(integers mask, integers yes, integers no)
+{
+    return (mask & yes) | (~mask & no);
+}
+
+static inline vector choose(integers mask, vector yes, vector no)
+{
+    return (vector)choose_integers(mask, (integers)yes, (integers)no);
+}
 
 static inline four load_four(const float *p)
 {
@@ -85,105 +127,94 @@ static void store(const float *tile, size_t n_columns, const float *scales, floa
             rows[row * stride + c] = tile[c * PARO_TILE_ROWS + row] * scales[c];
 }
 
-static inline void turn_channels(float *restrict a, float *restrict b, float cosine, float sine)
+static inline void turn(float *a, float *b, float cosine, float sine)
 {
-    for (int l = 0; l < PARO_TILE_ROWS; l++) {
-        float x = a[l], y = b[l];
-        a[l] = x * cosine + y * sine;
-        b[l] = y * cosine - x * sine;
+    for (int l = 0; l < PARO_TILE_ROWS; l += LANES) {
+        vector x = get(a + l), y = get(b + l);
+        put(a + l, x * cosine + y * sine);
+        put(b + l, y * cosine - x * sine);
     }
 }
 
 static void rotate(const paro_tile_turn *turns, size_t n_turns, float *tile)
 {
     for (const paro_tile_turn *t = turns; t < turns + n_turns; t++)
-        turn_channels(tile + (size_t)t->i * PARO_TILE_ROWS, tile + (size_t)t->j * PARO_TILE_ROWS,
-                      t->cosine, t->sine);
+        turn(tile + (size_t)t->i * PARO_TILE_ROWS, tile + (size_t)t->j * PARO_TILE_ROWS, t->cosine,
+             t->sine);
 }
 
 static void unrotate(const paro_tile_turn *turns, size_t n_turns, float *tile)
 {
     for (const paro_tile_turn *t = turns + n_turns; t-- > turns;)
-        turn_channels(tile + (size_t)t->i * PARO_TILE_ROWS, tile + (size_t)t->j * PARO_TILE_ROWS,
-                      t->cosine, -t->sine);
+        turn(tile + (size_t)t->i * PARO_TILE_ROWS, tile + (size_t)t->j * PARO_TILE_ROWS, t->cosine,
+             -t->sine);
 }
 
 static void range(const float *u, size_t n_columns, paro_tile_range *out)
 {
-    paro_tile_range r;
-    for (int l = 0; l < PARO_TILE_ROWS; l++) {
-        r.low[l] = r.high[l] = 0;
-        r.low_at[l] = r.high_at[l] = -1;
-    }
-    for (size_t c = 0; c < n_columns; c++) {
-        const float *x = u + c * PARO_TILE_ROWS;
-        int32_t column = (int32_t)c;
-        for (int l = 0; l < PARO_TILE_ROWS; l++) {
-            r.low_at[l] = x[l] < r.low[l] ? column : r.low_at[l];
-            r.low[l] = x[l] < r.low[l] ? x[l] : r.low[l];
-            r.high_at[l] = x[l] > r.high[l] ? column : r.high_at[l];
-            r.high[l] = x[l] > r.high[l] ? x[l] : r.high[l];
+    for (int l = 0; l < PARO_TILE_ROWS; l += LANES) {
+        vector low = splat(0), high = splat(0);
+        integers low_at = (integers){0} - 1, high_at = low_at;
+        for (size_t c = 0; c < n_columns; c++) {
+            vector x = get(u + c * PARO_TILE_ROWS + l);
+            integers column = (integers){0} + (int32_t)c;
+            integers below = x<low, above = x> high;
+            low_at = choose_integers(below, column, low_at);
+            low = choose(below, x, low);
+            high_at = choose_integers(above, column, high_at);
+            high = choose(above, x, high);
         }
+        put(out->low + l, low);
+        put(out->high + l, high);
+        put_integers(out->low_at + l, low_at);
+        put_integers(out->high_at + l, high_at);
     }
-    *out = r;
 }
 
 /* To nearest, ties to even, for |x| < 2^22; what is larger stays so large that it is clamped. */
-static inline float nearest(float x)
+static inline vector nearest(vector x)
 {
-    const float shift = 0x1.8p23F;
+    const vector shift = splat(0x1.8p23F);
     return (x + shift) - shift;
 }
 
-static inline float clamp(float x, float top)
+static inline vector clamp(vector x, vector top)
 {
-    x = x < 0 ? 0 : x;
-    return x > top ? top : x;
+    x = choose(x < splat(0), splat(0), x);
+    return choose(x > top, top, x);
 }
 
 static void quantise(const paro_tile_quantiser *quantiser, const float *u, size_t n_columns,
                      float *q)
 {
-    const paro_tile_quantiser k = *quantiser;
-    for (size_t c = 0; c < n_columns; c++) {
-        const float *x = u + c * PARO_TILE_ROWS;
-        float *y = q + c * PARO_TILE_ROWS;
-        for (int l = 0; l < PARO_TILE_ROWS; l++)
-            y[l] = (clamp(nearest(x[l] / k.step[l]) + k.zero[l], k.top) - k.zero[l]) * k.step[l];
+    const vector top = splat(quantiser->top);
+    for (int l = 0; l < PARO_TILE_ROWS; l += LANES) {
+        const vector step = get(quantiser->step + l), zero = get(quantiser->zero + l);
+        for (size_t i = (size_t)l; i < n_columns * PARO_TILE_ROWS; i += PARO_TILE_ROWS)
+            put(q + i, (clamp(nearest(get(u + i) / step) + zero, top) - zero) * step);
     }
 }
 
 static void quantise_back(const paro_tile_quantiser *quantiser, const float *u, const float *dq,
                           size_t n_columns, float *du, paro_tile_quantiser_gradient *out)
 {
-    const paro_tile_quantiser k = *quantiser;
-    const float pass = k.clamp_passes ? 1 : 0;
-    paro_tile_quantiser_gradient sum = {{0}, {0}};
-    for (size_t c = 0; c < n_columns; c++) {
-        const float *x = u + c * PARO_TILE_ROWS;
-        const float *p = dq + c * PARO_TILE_ROWS;
-        float *restrict g = du + c * PARO_TILE_ROWS;
-        for (int l = 0; l < PARO_TILE_ROWS; l++) {
-            float ratio = x[l] / k.step[l];
-            float code = nearest(ratio) + k.zero[l];
-            float bound = clamp(code, k.top);
-            float inside = bound == code ? 1 : pass;
-            g[l] = p[l] * inside;
-            sum.step[l] += p[l] * ((bound - k.zero[l]) - ratio * inside);
-            sum.zero[l] -= (p[l] - g[l]) * k.step[l];
+    const vector top = splat(quantiser->top);
+    const vector outside = splat(quantiser->clamp_passes ? 1 : 0);
+    for (int l = 0; l < PARO_TILE_ROWS; l += LANES) {
+        const vector step = get(quantiser->step + l), zero = get(quantiser->zero + l);
+        vector d_step = splat(0), d_zero = splat(0);
+        for (size_t i = (size_t)l; i < n_columns * PARO_TILE_ROWS; i += PARO_TILE_ROWS) {
+            vector ratio = get(u + i) / step, p = get(dq + i);
+            vector code = nearest(ratio) + zero;
+            vector bound = clamp(code, top);
+            vector passes = choose(bound == code, splat(1), outside);
+            vector g = p * passes;
+            put(du + i, g);
+            d_step += p * ((bound - zero) - ratio * passes);
+            d_zero -= (p - g) * step;
         }
-    }
-    *out = sum;
-}
-
-static inline void unwind_channels(float *restrict a, float *restrict b, float cosine, float sine,
-                                   float *restrict x, float *restrict y)
-{
-    for (int l = 0; l < PARO_TILE_ROWS; l++) {
-        x[l] = a[l];
-        y[l] = b[l];
-        a[l] = x[l] * cosine - y[l] * sine;
-        b[l] = y[l] * cosine + x[l] * sine;
+        put(out->step + l, d_step);
+        put(out->zero + l, d_zero);
     }
 }
 
@@ -196,24 +227,31 @@ static void unwind(const paro_tile_turn *turns, size_t n_turns, const paro_tile_
     for (size_t n = n_turns; n-- > 0;) {
         const paro_tile_turn t = turns[n];
         size_t i = (size_t)t.i * PARO_TILE_ROWS, j = (size_t)t.j * PARO_TILE_ROWS;
-        float u[2][PARO_TILE_ROWS], du[2][PARO_TILE_ROWS];
-        float q[2][PARO_TILE_ROWS], dq[2][PARO_TILE_ROWS];
-        unwind_channels(s.u + i, s.u + j, t.cosine, t.sine, u[0], u[1]);
-        unwind_channels(s.du + i, s.du + j, t.cosine, t.sine, du[0], du[1]);
-        unwind_channels(s.q + i, s.q + j, t.cosine, t.sine, q[0], q[1]);
-        unwind_channels(s.dq + i, s.dq + j, t.cosine, t.sine, dq[0], dq[1]);
         float *sum = sums + n * PARO_TILE_ROWS;
-        for (int l = 0; l < PARO_TILE_ROWS; l++)
-            sum[l] += (du[0][l] * u[1][l] - du[1][l] * u[0][l]) -
-                      (dq[0][l] * q[1][l] - dq[1][l] * q[0][l]);
+        for (int l = 0; l < PARO_TILE_ROWS; l += LANES, i += LANES, j += LANES) {
+            vector u_i = get(s.u + i), u_j = get(s.u + j);
+            vector du_i = get(s.du + i), du_j = get(s.du + j);
+            vector q_i = get(s.q + i), q_j = get(s.q + j);
+            vector dq_i = get(s.dq + i), dq_j = get(s.dq + j);
+            put(sum + l, get(sum + l) + ((du_i * u_j - du_j * u_i) - (dq_i * q_j - dq_j * q_i)));
+            put(s.u + i, u_i * t.cosine - u_j * t.sine);
+            put(s.u + j, u_j * t.cosine + u_i * t.sine);
+            put(s.du + i, du_i * t.cosine - du_j * t.sine);
+            put(s.du + j, du_j * t.cosine + du_i * t.sine);
+            put(s.q + i, q_i * t.cosine - q_j * t.sine);
+            put(s.q + j, q_j * t.cosine + q_i * t.sine);
+            put(s.dq + i, dq_i * t.cosine - dq_j * t.sine);
+            put(s.dq + j, dq_j * t.cosine + dq_i * t.sine);
+        }
     }
 }
 
 static void add_products(const paro_tile_set *set, size_t n_columns, float *sums)
 {
     const paro_tile_set s = *set;
-    for (size_t i = 0; i < n_columns * PARO_TILE_ROWS; i++)
-        sums[i] += s.du[i] * s.u[i] - s.dq[i] * s.q[i];
+    for (size_t i = 0; i < n_columns * PARO_TILE_ROWS; i += LANES)
+        put(sums + i,
+            get(sums + i) + (get(s.du + i) * get(s.u + i) - get(s.dq + i) * get(s.q + i)));
 }
 
 static const paro_tile_kernels table = {

@@ -21,7 +21,8 @@ typedef struct paro_command {
     const char *missing; /* what to say where there are fewer positional arguments than that */
     bool has_rest;       /* further positional arguments go to the list at rest_offset */
     size_t rest_offset;
-    bool is_hidden; /* not in the list of commands: for paro itself */
+    bool options_first; /* options end at the first positional argument */
+    bool is_hidden;     /* not in the list of commands: for paro itself */
     paro_exit (*run)(paro_console *console, const void *args, const paro_strings *positional);
 } paro_command;
 
@@ -33,6 +34,7 @@ extern const paro_command paro_command_tokenize;
 extern const paro_command paro_command_tune;
 extern const paro_command paro_command_kernel;
 extern const paro_command paro_command_cache;
+extern const paro_command paro_command_lua;
 extern const paro_command paro_command_bench;
 extern const paro_command paro_command_version;
 extern const paro_command paro_command_tune_worker;

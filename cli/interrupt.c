@@ -4,6 +4,8 @@
  */
 #include "cli/interrupt.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 
 /* A signal handler can reach nothing but a global. */
@@ -11,8 +13,7 @@ static volatile sig_atomic_t wanted;
 
 static void handle(int number)
 {
-    (void)number;
-    wanted = 1;
+    wanted = number;
 }
 
 void paro_interrupt_install(void)
@@ -30,4 +31,33 @@ void paro_interrupt_install(void)
 bool paro_interrupt_wanted(void)
 {
     return wanted != 0;
+}
+
+bool paro_interrupt_reset(void)
+{
+    if (wanted == SIGTERM)
+        return false;
+    wanted = 0;
+    paro_interrupt_install();
+    return true;
+}
+
+bool paro_interrupt_wait(int fd)
+{
+    struct pollfd in = {.fd = fd, .events = POLLIN};
+    sigset_t stop, before;
+    int n = 0;
+
+    /* A signal between looking and waiting would be slept through: they are let in by ppoll. */
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGINT);
+    sigaddset(&stop, SIGTERM);
+    sigprocmask(SIG_BLOCK, &stop, &before);
+    while (!wanted && n <= 0) {
+        n = ppoll(&in, 1, NULL, &before);
+        if (n < 0 && errno != EINTR)
+            break; /* reading will say why */
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return !wanted;
 }

@@ -14,4 +14,11 @@ void paro_interrupt_install(void);
 /* True once SIGINT or SIGTERM came. */
 bool paro_interrupt_wanted(void);
 
+/* For a prompt that goes on: as if Ctrl-C had not come. False where SIGTERM did, which stays. */
+bool paro_interrupt_reset(void);
+
+/* Waits until `fd` can be read, or is at its end; false once SIGINT or SIGTERM came, before or
+ * meanwhile. */
+bool paro_interrupt_wait(int fd);
+
 #endif

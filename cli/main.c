@@ -12,10 +12,19 @@
 #include "cli/interrupt.h"
 #include "cli/text.h"
 
-static const paro_command *const commands[] = {
-    &paro_command_inspect,  &paro_command_quantize, &paro_command_eval,        &paro_command_run,
-    &paro_command_tokenize, &paro_command_tune,     &paro_command_kernel,      &paro_command_cache,
-    &paro_command_bench,    &paro_command_version,  &paro_command_tune_worker, NULL};
+static const paro_command *const commands[] = {&paro_command_inspect,
+                                               &paro_command_quantize,
+                                               &paro_command_eval,
+                                               &paro_command_run,
+                                               &paro_command_tokenize,
+                                               &paro_command_lua,
+                                               &paro_command_tune,
+                                               &paro_command_kernel,
+                                               &paro_command_cache,
+                                               &paro_command_bench,
+                                               &paro_command_version,
+                                               &paro_command_tune_worker,
+                                               NULL};
 
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] - 1 };
 
@@ -182,7 +191,8 @@ static paro_exit parse_and_run(paro_console *console, const paro_command *comman
 {
     char message[PARO_OPTION_MESSAGE_BYTES];
     const paro_global_args *global = args;
-    paro_arguments arguments = {.max_positional = command->max_positional};
+    paro_arguments arguments = {.max_positional = command->max_positional,
+                                .options_first = command->options_first};
     paro_exit code;
 
     if (command->has_rest)

@@ -317,7 +317,7 @@ const char *paro_options_parse(const paro_option *options, int argc, char **argv
     parser p;
     int code;
 
-    if (!parser_begin(&p, "-", options, message))
+    if (!parser_begin(&p, arguments->options_first ? "+" : "-", options, message))
         return message;
     while ((code = getopt_long(argc, argv, p.shorts, p.longs, NULL)) != -1) {
         const paro_option *option = code == 1 ? NULL : parser_find(&p, code);

@@ -54,12 +54,14 @@ typedef struct paro_arguments {
     size_t max_positional;
     paro_strings *rest; /* where further ones go, in order with PARO_OPTION_STRINGS of the same
                            list; NULL: a further one is an error */
+    bool options_first; /* the first that is no option ends the options */
 } paro_arguments;
 
 enum { PARO_OPTION_MESSAGE_BYTES = 512, PARO_OPTIONS_MAX_THREADS = 256 };
 
 /* Parses argv[1] … argv[argc - 1] by the global table and `options` into `args`, the struct that
- * the tables' offsets refer to, which holds the defaults before. Options and others may be mixed;
+ * the tables' offsets refer to, which holds the defaults before. Options and others may be mixed,
+ * if not options_first;
  * "--" ends the options. Returns NULL, or what is wrong, written to `message`. */
 const char *paro_options_parse(const paro_option *options, int argc, char **argv, void *args,
                                paro_arguments *arguments, char message[PARO_OPTION_MESSAGE_BYTES]);

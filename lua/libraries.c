@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "lua/block.h"
 #include "lua/sandbox.h"
 
 enum {
@@ -16,7 +17,7 @@ enum {
     CAUGHT_WORK = 10000 /* unwinding looks at every frame of the stack */
 };
 
-/* print: a line of the log for every line of the text. */
+/* print: a line to where the host wants it, or of the log for every line of the text. */
 static int sandbox_print(lua_State *state)
 {
     paro_sandbox_charge(state, PRINT_WORK);
@@ -32,6 +33,12 @@ static int sandbox_print(lua_State *state)
     luaL_pushresult(&buffer);
     size_t n_bytes = 0;
     const char *text = lua_tolstring(state, -1, &n_bytes);
+    if (!paro_sandbox_prints_to_log(state)) {
+        lua_pushliteral(state, "\n");
+        lua_concat(state, 2);
+        paro_sandbox_print(state, lua_tostring(state, -1), n_bytes + 1);
+        return 0;
+    }
     const char *end = text + n_bytes;
     for (const char *line = text; line <= end;) {
         const char *stop = memchr(line, '\n', (size_t)(end - line));
@@ -50,6 +57,7 @@ static int finish_pcall(lua_State *state, int code, lua_KContext context)
     (void)context;
     if (code == LUA_OK || code == LUA_YIELD)
         return lua_gettop(state);
+    paro_sandbox_let_pass(state);
     paro_sandbox_charge(state, CAUGHT_WORK);
     lua_pushboolean(state, 0);
     lua_insert(state, -2);
@@ -218,6 +226,9 @@ void paro_sandbox_open_libraries(lua_State *state, bool allow_io)
     lua_setglobal(state, "load");
     lua_pushcfunction(state, paro_sandbox_problem);
     lua_setglobal(state, "problem");
+    paro_sandbox_open_tensor(state);
+    lua_setglobal(state, "tensor");
+    paro_lua_open_blocks(state);
 
     lua_getglobal(state, LUA_TABLIBNAME);
     wrap_member(state, "insert", charged_table_call, false);

@@ -10,10 +10,8 @@
 #include <string.h>
 
 #include "base/embedded.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
-#include "base/nearest.h"
 
 static const char SHIPPED_FOLDER[] = "lua/recipes/";
 
@@ -21,12 +19,6 @@ const char *paro_recipe_shipped(size_t n)
 {
     const paro_embedded_file *file = paro_embedded_get(SHIPPED_FOLDER, n);
     return file != NULL ? file->name : NULL;
-}
-
-static const char *shipped_name(const void *context, size_t i)
-{
-    (void)context;
-    return paro_recipe_shipped(i);
 }
 
 int paro_recipe_raise(lua_State *state, const paro_recipe *recipe, const char *format, ...)
@@ -66,45 +58,6 @@ const char *paro_recipe_describe(lua_State *state, int index)
 }
 
 /* ---- opening ---- */
-
-static paro_status read_text(paro_error *err, paro_recipe *recipe)
-{
-    if (!paro_path_exists(recipe->path)) {
-        const paro_embedded_file *file = NULL;
-        size_t n_shipped = 0;
-        while ((file = paro_embedded_get(SHIPPED_FOLDER, n_shipped)) != NULL) {
-            if (strcmp(file->name, recipe->path) == 0) {
-                recipe->text = file->text;
-                recipe->n_text_bytes = file->n_bytes;
-                return PARO_STATUS_OK;
-            }
-            n_shipped++;
-        }
-        char nearest[256];
-        paro_nearest(nearest, sizeof nearest, recipe->path, n_shipped, shipped_name,
-                     NULL);
-        return paro_fail(err, PARO_STATUS_NOT_FOUND,
-                         "%s: there is no such file, and no such recipe among the shipped ones "
-                         "(nearest: %s)",
-                         recipe->path, nearest);
-    }
-    char *text = NULL;
-    paro_status status =
-        paro_file_read(err, recipe->path, PARO_RECIPE_MAX_BYTES, &text, &recipe->n_text_bytes);
-    if (status != PARO_STATUS_OK)
-        return status;
-    recipe->text = paro_arena_strndup(&recipe->arena, text, recipe->n_text_bytes);
-    if (recipe->text == NULL)
-        status = paro_fail_memory(err, recipe->n_text_bytes, "a recipe");
-    else if (paro_utf8_valid_prefix(text, recipe->n_text_bytes) != recipe->n_text_bytes ||
-             memchr(text, '\0', recipe->n_text_bytes) != NULL)
-        status = paro_fail(err, PARO_STATUS_RECIPE,
-                           "%s: expected Lua source text in UTF-8, found other bytes (compiled "
-                           "Lua is not accepted)",
-                           recipe->path);
-    free(text);
-    return status;
-}
 
 /* "key=value" into the arena. */
 static paro_status parse_option(paro_error *err, paro_recipe *recipe, const char *text,
@@ -168,50 +121,76 @@ done:
     return status;
 }
 
-/* What Lua's own loader of files leaves out: a byte order mark, and a first line that begins with
- * '#'; its newline stays, so that the lines' numbers are right. */
-static size_t count_skipped(const char *text, size_t n_bytes)
+/* What a recipe is must be a table or a function; `found` says where it came from. */
+static void check_result(lua_State *state, const paro_recipe *recipe, const char *found)
 {
-    size_t n = n_bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    if (n < n_bytes && text[n] == '#') {
-        const char *newline = memchr(text + n, '\n', n_bytes - n);
-        n = newline != NULL ? (size_t)(newline - text) : n_bytes;
-    }
-    return n;
+    int type = lua_type(state, -1);
+    if (type != LUA_TTABLE && type != LUA_TFUNCTION)
+        paro_recipe_raise(state, recipe, "expected %s a table or a function, %s",
+                          recipe->caller != NULL ? "the recipe to be" : "the recipe to return",
+                          found);
+    if (type == LUA_TTABLE && recipe->n_options > 0)
+        paro_recipe_raise(state, recipe,
+                          "option \"%s\" is set, but the recipe is a table: only one that "
+                          "%s a function takes options",
+                          recipe->options[0].key, recipe->caller != NULL ? "is" : "returns");
 }
 
 static int run_chunk(lua_State *state)
 {
     paro_recipe *recipe = lua_touserdata(state, 1);
-    size_t n_skipped = count_skipped(recipe->text, recipe->n_text_bytes);
-    lua_pushfstring(state, "@%s", recipe->path);
-    if (luaL_loadbufferx(state, recipe->text + n_skipped, recipe->n_text_bytes - n_skipped,
-                         lua_tostring(state, -1), "t") != LUA_OK)
+    if (paro_lua_source_load(state, &recipe->source) != LUA_OK)
         return lua_error(state);
     lua_call(state, 0, 1);
-    int type = lua_type(state, -1);
-    if (type != LUA_TTABLE && type != LUA_TFUNCTION)
-        return paro_recipe_raise(state, recipe,
-                                 "expected the recipe to return a table or a function, it "
-                                 "returned %s (does it end with `return`?)",
-                                 paro_recipe_describe(state, -1));
-    if (type == LUA_TTABLE && recipe->n_options > 0)
-        return paro_recipe_raise(state, recipe,
-                                 "option \"%s\" is set, but the recipe is a table: only one that "
-                                 "returns a function takes options",
-                                 recipe->options[0].key);
+    const char *found = lua_pushfstring(state, "it returned %s (does it end with `return`?)",
+                                        paro_recipe_describe(state, -1));
+    lua_pushvalue(state, -3);
+    check_result(state, recipe, found);
     recipe->result = luaL_ref(state, LUA_REGISTRYINDEX);
     return 0;
 }
 
-/* Lua's messages name the recipe, most of the time; those of limits do not. */
-static paro_status run(paro_error *err, const paro_recipe *recipe, lua_CFunction function,
-                       void *context)
+static int check_value(lua_State *state)
 {
-    paro_status status = paro_sandbox_run(err, recipe->sandbox, function, context);
+    const paro_recipe *recipe = lua_touserdata(state, 1);
+    lua_rawgeti(state, LUA_REGISTRYINDEX, recipe->result);
+    const char *found = lua_pushfstring(state, "found %s", paro_recipe_describe(state, -1));
+    lua_pushvalue(state, -3);
+    check_result(state, recipe, found);
+    return 0;
+}
+
+/* Lua's messages name the recipe, most of the time; those of limits do not. */
+paro_status paro_recipe_run(paro_error *err, const paro_recipe *recipe, lua_CFunction function,
+                            void *context)
+{
+    paro_status status = recipe->caller != NULL
+                             ? paro_sandbox_call(err, recipe->caller, function, context, 0)
+                             : paro_sandbox_run(err, recipe->sandbox, function, context);
     if (status != PARO_STATUS_OK && err != NULL && strstr(err->message, recipe->path) == NULL)
         return paro_fail_in(err, status, "%s", recipe->path);
     return status;
+}
+
+static paro_status recipe_new(paro_error *err, const char *path, const char *const *set,
+                              size_t n_set, paro_recipe **out)
+{
+    paro_recipe *recipe = calloc(1, sizeof *recipe);
+    if (recipe == NULL)
+        return paro_fail_memory(err, sizeof *recipe, "a recipe");
+    paro_status status = PARO_STATUS_OK;
+    recipe->n_users = 1;
+    recipe->path = paro_arena_strdup(&recipe->arena, path);
+    if (recipe->path == NULL)
+        status = paro_fail_memory(err, strlen(path), "a path");
+    if (status == PARO_STATUS_OK)
+        status = read_options(err, recipe, set, n_set);
+    if (status != PARO_STATUS_OK) {
+        paro_recipe_free(recipe);
+        return status;
+    }
+    *out = recipe;
+    return PARO_STATUS_OK;
 }
 
 paro_status paro_recipe_open(paro_error *err, const char *path, const paro_recipe_options *options,
@@ -220,30 +199,45 @@ paro_status paro_recipe_open(paro_error *err, const char *path, const paro_recip
     static const paro_recipe_options defaults = {0};
     if (options == NULL)
         options = &defaults;
-    paro_recipe *recipe = calloc(1, sizeof *recipe);
-    if (recipe == NULL)
-        return paro_fail_memory(err, sizeof *recipe, "a recipe");
-    paro_status status = PARO_STATUS_OK;
-    recipe->path = paro_arena_strdup(&recipe->arena, path);
-    if (recipe->path == NULL) {
-        status = paro_fail_memory(err, strlen(path), "a path");
-        goto done;
-    }
-    status = read_text(err, recipe);
-    if (status == PARO_STATUS_OK)
-        status = read_options(err, recipe, options->set, options->n_set);
+    paro_recipe *recipe = NULL;
+    paro_status status = recipe_new(err, path, options->set, options->n_set, &recipe);
+    if (status != PARO_STATUS_OK)
+        return status;
+    status = paro_lua_source_read(err, &recipe->arena, SHIPPED_FOLDER, "recipe", recipe->path,
+                                  &recipe->source);
     if (status == PARO_STATUS_OK) {
         const paro_sandbox_options sandbox = {.allow_io = options->allow_io,
                                               .memory_bytes = options->memory_bytes,
                                               .n_instructions = options->n_instructions,
+                                              .data_bytes = options->tensor_bytes,
                                               .observer = options->observer};
-        paro_sha256_hex(recipe->text, recipe->n_text_bytes, recipe->sha256);
+        paro_sha256_hex(recipe->source.text, recipe->source.n_bytes, recipe->sha256);
         status = paro_sandbox_new(err, &sandbox, &recipe->sandbox);
     }
     if (status == PARO_STATUS_OK)
-        status = run(err, recipe, run_chunk, recipe);
+        status = paro_recipe_run(err, recipe, run_chunk, recipe);
+    if (status != PARO_STATUS_OK) {
+        paro_recipe_free(recipe);
+        return status;
+    }
+    *out = recipe;
+    return PARO_STATUS_OK;
+}
 
-done:
+paro_status paro_recipe_of_value(paro_error *err, lua_State *state, int value,
+                                 const paro_lua_source *source, const char *const *set,
+                                 size_t n_set, paro_recipe **out)
+{
+    paro_recipe *recipe = NULL;
+    paro_status status = recipe_new(err, source->name, set, n_set, &recipe);
+    if (status != PARO_STATUS_OK)
+        return status;
+    recipe->source = *source;
+    paro_sha256_hex(source->text, source->n_bytes, recipe->sha256);
+    recipe->caller = state;
+    recipe->sandbox = paro_sandbox_of(state);
+    recipe->result = value;
+    status = paro_recipe_run(err, recipe, check_value, recipe);
     if (status != PARO_STATUS_OK) {
         paro_recipe_free(recipe);
         return status;
@@ -254,9 +248,10 @@ done:
 
 void paro_recipe_free(paro_recipe *recipe)
 {
-    if (recipe == NULL)
+    if (recipe == NULL || --recipe->n_users > 0)
         return;
-    paro_sandbox_free(recipe->sandbox);
+    if (recipe->caller == NULL)
+        paro_sandbox_free(recipe->sandbox);
     paro_arena_release(&recipe->arena);
     free(recipe);
 }
@@ -267,8 +262,7 @@ typedef struct planning {
     const paro_recipe *recipe;
     const paro_model *model;
     paro_arena arena;
-    const paro_plan_rule *rules;
-    size_t n_rules;
+    paro_recipe_table table;
 } planning;
 
 static int make_rules(lua_State *state)
@@ -289,24 +283,32 @@ static int make_rules(lua_State *state)
                                      paro_recipe_describe(state, -1));
         paro_recipe_check_options(state, p->recipe, options);
     }
-    paro_recipe_read_table(state, p->recipe, &p->arena, &p->rules, &p->n_rules);
+    paro_recipe_read_table(state, p->recipe, &p->arena, &p->table);
     return 0;
 }
 
 paro_status paro_plan_make(paro_error *err, paro_recipe *recipe, const paro_model *model,
                            paro_plan **out)
 {
-    planning p = {.recipe = recipe, .model = model};
-    paro_status status = run(err, recipe, make_rules, &p);
+    planning p = {.recipe = recipe, .model = model, .table.block = LUA_NOREF};
+    paro_plan_block block = {.run = NULL};
+    paro_status status = paro_recipe_run(err, recipe, make_rules, &p);
+    if (status == PARO_STATUS_OK && p.table.block != LUA_NOREF)
+        status = paro_recipe_plan_block(err, recipe, p.table.block, &block);
     if (status == PARO_STATUS_OK) {
         const paro_plan_spec spec = {.recipe = recipe->path,
-                                     .text = recipe->text,
-                                     .n_text_bytes = recipe->n_text_bytes,
+                                     .text = recipe->source.text,
+                                     .n_text_bytes = recipe->source.n_bytes,
                                      .sha256 = recipe->sha256,
                                      .options = recipe->options_json,
-                                     .rules = p.rules,
-                                     .n_rules = p.n_rules};
+                                     .rules = p.table.rules,
+                                     .n_rules = p.table.n_rules,
+                                     .krot = p.table.krot,
+                                     .data = p.table.data,
+                                     .block = block};
         status = paro_plan_resolve(err, &spec, model, out);
+        if (status != PARO_STATUS_OK && block.release != NULL)
+            block.release(block.context);
     }
     paro_arena_release(&p.arena);
     return status;

@@ -10,6 +10,9 @@
  *     keep                patterns of what stays as it is, whatever else matches
  *     overrides           list of {match=, method=, bits=, group_size=}: the last that matches
  *                         decides; what it does not say is as above
+ *     block               function of a block (lua/block.h), instead of `method`; with it
+ *     krot                rounds of rotations, default 0
+ *     data                {samples=, validation=, tokens=, seed=}
  *
  * Patterns: a string or a list of strings.
  */
@@ -20,7 +23,16 @@
 #include "base/nearest.h"
 #include "lua/recipe.h"
 
-enum { PREFIX_BYTES = 48, WHERE_BYTES = 96 };
+enum {
+    PREFIX_BYTES = 48,
+    WHERE_BYTES = 96,
+    MAX_KROT = 64,
+    DEFAULT_SAMPLES = 128,
+    DEFAULT_VALIDATION = 16,
+    DEFAULT_TOKENS = 512,
+    MAX_SAMPLES = 1 << 20,
+    MAX_TOKENS = 1 << 20
+};
 
 typedef struct reader {
     lua_State *state;
@@ -34,7 +46,9 @@ typedef struct reader {
 } reader;
 
 static const char *const table_keys[] = {"name",       "description", "method", "bits",
-                                         "group_size", "linears",     "keep",   "overrides"};
+                                         "group_size", "linears",     "keep",   "overrides",
+                                         "block",      "krot",        "data"};
+static const char *const data_keys[] = {"samples", "validation", "tokens", "seed"};
 static const char *const override_keys[] = {"match", "method", "bits", "group_size"};
 
 static void check_own_table(reader *r, int table, const char *where)
@@ -243,8 +257,55 @@ static void read_overrides(reader *r, int table)
     lua_pop(state, 1);
 }
 
+static void read_data(reader *r, int table, paro_plan_data *out)
+{
+    static const char prefix[] = "data: ";
+    lua_State *state = r->state;
+    int type = lua_getfield(state, table, "data");
+    if (type == LUA_TNIL)
+        lua_createtable(state, 0, 0);
+    else if (type != LUA_TTABLE)
+        paro_recipe_raise(state, r->recipe, "data: expected a table, found %s",
+                          paro_recipe_describe(state, -1));
+    int data = lua_gettop(state);
+    check_own_table(r, data, "data");
+    check_keys(r, data, prefix, data_keys, sizeof data_keys / sizeof *data_keys);
+    out->n_train = read_integer(r, data, prefix, "samples", 1, MAX_SAMPLES, DEFAULT_SAMPLES);
+    out->n_validation =
+        read_integer(r, data, prefix, "validation", 0, MAX_SAMPLES, DEFAULT_VALIDATION);
+    out->n_tokens = read_integer(r, data, prefix, "tokens", 2, MAX_TOKENS, DEFAULT_TOKENS);
+    out->seed = read_integer(r, data, prefix, "seed", 0, UINT32_MAX, 0);
+    lua_settop(state, data - (type == LUA_TNIL ? 2 : 1));
+}
+
+/* block and what is there only with it. */
+static void read_block(reader *r, int table, paro_recipe_table *out)
+{
+    lua_State *state = r->state;
+    out->block = LUA_NOREF;
+    int type = lua_getfield(state, table, "block");
+    if (type == LUA_TNIL) {
+        lua_pop(state, 1);
+        for (size_t i = 0; i < 2; i++) {
+            static const char *const keys[] = {"krot", "data"};
+            if (lua_getfield(state, table, keys[i]) != LUA_TNIL)
+                paro_recipe_raise(state, r->recipe,
+                                  "%s: is for recipes with a function `block`, there is none",
+                                  keys[i]);
+            lua_pop(state, 1);
+        }
+        return;
+    }
+    if (type != LUA_TFUNCTION)
+        paro_recipe_raise(state, r->recipe, "block: expected a function, found %s",
+                          paro_recipe_describe(state, -1));
+    out->krot = read_integer(r, table, "", "krot", 0, MAX_KROT, 0);
+    read_data(r, table, &out->data);
+    out->block = luaL_ref(state, LUA_REGISTRYINDEX);
+}
+
 void paro_recipe_read_table(lua_State *state, const paro_recipe *recipe, paro_arena *arena,
-                            const paro_plan_rule **rules, size_t *n_rules)
+                            paro_recipe_table *out)
 {
     luaL_checkstack(state, 32, "recipe");
     int table = lua_gettop(state);
@@ -266,6 +327,7 @@ void paro_recipe_read_table(lua_State *state, const paro_recipe *recipe, paro_ar
     }
     read_overrides(&r, table);
     add_rules(&r, table, "", "keep", paro_method_find("keep"), 0, 0);
-    *rules = r.rules;
-    *n_rules = r.n_rules;
+    out->rules = r.rules;
+    out->n_rules = r.n_rules;
+    read_block(&r, table, out);
 }

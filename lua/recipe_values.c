@@ -41,7 +41,7 @@ static int index_readonly(lua_State *state)
 
 static int newindex_readonly(lua_State *state)
 {
-    return luaL_error(state, "model and options are read-only");
+    return luaL_error(state, "model, options and linears are read-only");
 }
 
 static int len_readonly(lua_State *state)
@@ -63,8 +63,7 @@ static int pairs_readonly(lua_State *state)
     return 1;
 }
 
-/* Puts a read-only view in place of the table on top. `name`: of a record; NULL for a list. */
-static void make_readonly(lua_State *state, const char *name)
+void paro_recipe_make_readonly(lua_State *state, const char *name)
 {
     int table = lua_gettop(state);
     lua_createtable(state, 0, 0);
@@ -106,7 +105,7 @@ static void push_linear(lua_State *state, const paro_linear *linear, size_t n)
     set_integer(state, "layer", n / PARO_SLOT_COUNT);
     set_integer(state, "n_in", linear->n_in);
     set_integer(state, "n_out", linear->n_out);
-    make_readonly(state, "a linear");
+    paro_recipe_make_readonly(state, "a linear");
 }
 
 void paro_recipe_push_model(lua_State *state, const paro_model *model)
@@ -132,9 +131,9 @@ void paro_recipe_push_model(lua_State *state, const paro_model *model)
         push_linear(state, paro_model_linear(model, i), i);
         lua_rawseti(state, -2, (lua_Integer)i + 1);
     }
-    make_readonly(state, NULL);
+    paro_recipe_make_readonly(state, NULL);
     lua_setfield(state, -2, "linears");
-    make_readonly(state, "model");
+    paro_recipe_make_readonly(state, "model");
 }
 
 /* ---- options: a read-only table that notes what was looked at ---- */

@@ -5,21 +5,23 @@
  * Invariants:
  * 1. Lua code runs inside paro_sandbox_run only, with `escape` set.
  * 2. Every byte of the state comes from `allocate` and is on the list `blocks`; the sum is never
- *    over `memory_bytes`.
+ *    over `memory_bytes`. Likewise the numbers of tensors: `data`, `data_bytes`.
  * 3. Reaching a limit leaves Lua by longjmp to paro_sandbox_run, not by a Lua error: neither pcall
  *    nor a message handler, __close or __gc sees it. The state is then inconsistent, `limit` says
- *    why, and nothing calls into it again.
+ *    why, and nothing calls into it again. Not so where `trusted`: there nothing leaves by longjmp
+ *    (but after a panic), calls may be nested, and once `stopping` is set the hook raises an error
+ *    again and again until paro_sandbox_run ends.
  * 4. The state is never closed, its blocks are freed: no finaliser runs at the end.
  * 5. `work` only grows: one for each VM instruction (in steps of `hook_interval`), one for every
- *    WORK_BYTES that are allocated, and what C functions charge for loops the hook cannot
- * interrupt.
+ *    PARO_SANDBOX_WORK_BYTES that are allocated, and what C functions charge for loops the hook
+ * cannot interrupt.
  *
  * A new coroutine inherits the hook, with a fresh interval, so making one is charged an interval.
  * Some single instructions cost more than constant time (comparing strings, traversing a table
  * of which most was removed). The bound on string length and on memory bounds each; the processor
  * time checked in the hook and in the allocator bounds their sum.
  */
-#include "lua/sandbox.h"
+#include "lua/sandbox_state.h"
 
 #include <lauxlib.h>
 #include <setjmp.h>
@@ -32,58 +34,14 @@
 
 enum {
     HOOK_INTERVAL = PARO_SANDBOX_INTERVAL,
-    WORK_BYTES = 16,
-    ALLOCATIONS_PER_CLOCK = 4096,
     CHARGES_PER_CLOCK = 1 << 14,
-    MAX_REFUSALS = 64
+    MAX_CALL_LOG2 = 40, /* of the work of one call of a C function, where trusted */
 };
 
 static const double report_seconds = 0.1; /* between two questions to the observer */
 static const uint64_t default_memory_bytes = (uint64_t)256 << 20;
 static const uint64_t default_n_instructions = 1000000000;
-
-typedef enum sandbox_limit {
-    SANDBOX_LIMIT_NONE,
-    SANDBOX_LIMIT_WORK,
-    SANDBOX_LIMIT_TIME,
-    SANDBOX_LIMIT_MEMORY,
-    SANDBOX_LIMIT_STRING,
-    SANDBOX_LIMIT_CANCELLED, /* the observer asked to stop */
-    SANDBOX_LIMIT_SYSTEM,    /* malloc failed */
-    SANDBOX_LIMIT_PANIC      /* a Lua error outside a protected call: a bug of ours */
-} sandbox_limit;
-
-typedef union memory_block {
-    struct {
-        union memory_block *prev;
-        union memory_block *next;
-        size_t n_bytes;
-    } head;
-    max_align_t align;
-} memory_block;
-
-struct paro_sandbox {
-    lua_State *state;
-    jmp_buf escape;
-    bool running;
-    sandbox_limit limit; /* not NONE: dead */
-    memory_block *blocks;
-    uint64_t memory_bytes;
-    uint64_t n_used_bytes;
-    bool refused; /* the last request for more was refused */
-    unsigned n_refused;
-    uint64_t n_instructions;
-    uint64_t work;
-    int hook_interval;
-    unsigned n_allocations;
-    unsigned n_charges;
-    double seconds;       /* processor time of finished runs */
-    double started;       /* processor time at the start of this run */
-    double clock_started; /* wall clock likewise */
-    double reported;      /* wall clock when the observer was last asked */
-    const paro_observer *observer;
-    FILE *files[PARO_SANDBOX_FILES];
-};
+static const uint64_t default_data_bytes = (uint64_t)4 << 30;
 
 static double read_clock(clockid_t id)
 {
@@ -92,157 +50,148 @@ static double read_clock(clockid_t id)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static paro_sandbox *sandbox_of(lua_State *state)
+paro_sandbox *paro_sandbox_of(lua_State *state)
 {
     void *sandbox = NULL;
     lua_getallocf(state, &sandbox);
     return sandbox;
 }
 
-static void escape(paro_sandbox *sandbox, sandbox_limit limit)
+/* Where trusted, a Lua error; it names the place where it happened. */
+static void raise_stop(lua_State *state)
+{
+    paro_sandbox_of(state)->stopping = true;
+    luaL_error(state, "stopped on request");
+}
+
+void paro_sandbox_escape(paro_sandbox *sandbox, paro_sandbox_limit limit)
 {
     sandbox->limit = limit;
     longjmp(sandbox->escape, 1);
 }
 
-static void charge(paro_sandbox *sandbox, uint64_t work)
+void paro_sandbox_count(paro_sandbox *sandbox, uint64_t work)
 {
+    if (sandbox->trusted)
+        return;
     if (work > sandbox->n_instructions - sandbox->work)
-        escape(sandbox, SANDBOX_LIMIT_WORK);
+        paro_sandbox_escape(sandbox, PARO_SANDBOX_LIMIT_WORK);
     sandbox->work += work;
 }
 
 /* The wall clock is cheap to read and never behind the processor time of one thread. */
-static void check_time(paro_sandbox *sandbox)
+void paro_sandbox_check_time(paro_sandbox *sandbox)
 {
     double now = read_clock(CLOCK_MONOTONIC);
     if (now - sandbox->reported >= report_seconds) {
         sandbox->reported = now;
-        if (paro_report(NULL, sandbox->observer, "recipe", 0, 0) != PARO_STATUS_OK)
-            escape(sandbox, SANDBOX_LIMIT_CANCELLED);
+        const char *stage = sandbox->trusted ? "script" : "recipe";
+        sandbox->stopping = paro_report(NULL, sandbox->observer, stage, 0, 0) != PARO_STATUS_OK ||
+                            sandbox->stopping;
+        if (sandbox->stopping && !sandbox->trusted)
+            paro_sandbox_escape(sandbox, PARO_SANDBOX_LIMIT_CANCELLED);
     }
+    if (sandbox->trusted)
+        return;
     double wall = now - sandbox->clock_started;
-    if (sandbox->seconds + wall < PARO_SANDBOX_SECONDS)
+    if (sandbox->seconds + wall < sandbox->max_seconds)
         return;
     double cpu = read_clock(CLOCK_THREAD_CPUTIME_ID) - sandbox->started;
-    if (sandbox->seconds + cpu > PARO_SANDBOX_SECONDS)
-        escape(sandbox, SANDBOX_LIMIT_TIME);
+    if (sandbox->seconds + cpu > sandbox->max_seconds)
+        paro_sandbox_escape(sandbox, PARO_SANDBOX_LIMIT_TIME);
 }
 
 void paro_sandbox_charge(lua_State *state, uint64_t n_instructions)
 {
-    paro_sandbox *sandbox = sandbox_of(state);
-    charge(sandbox, n_instructions);
-    if (++sandbox->n_charges % CHARGES_PER_CLOCK == 0)
-        check_time(sandbox);
+    paro_sandbox *sandbox = paro_sandbox_of(state);
+    paro_sandbox_count(sandbox, n_instructions);
+    if (n_instructions >= HOOK_INTERVAL || ++sandbox->n_charges % CHARGES_PER_CLOCK == 0)
+        paro_sandbox_check_time(sandbox);
+    if (sandbox->stopping)
+        raise_stop(state);
+    if (sandbox->trusted && n_instructions >> MAX_CALL_LOG2 != 0)
+        luaL_error(state, "one call would take more than 2^%d steps", MAX_CALL_LOG2);
+}
+
+void paro_sandbox_enter_stage(lua_State *state)
+{
+    paro_sandbox *sandbox = paro_sandbox_of(state);
+    sandbox->stage_started = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    sandbox->stage_clock_started = read_clock(CLOCK_MONOTONIC);
+}
+
+void paro_sandbox_leave_stage(lua_State *state)
+{
+    paro_sandbox *sandbox = paro_sandbox_of(state);
+    sandbox->started += read_clock(CLOCK_THREAD_CPUTIME_ID) - sandbox->stage_started;
+    sandbox->clock_started += read_clock(CLOCK_MONOTONIC) - sandbox->stage_clock_started;
 }
 
 void paro_sandbox_out_of_memory(lua_State *state)
 {
-    escape(sandbox_of(state), SANDBOX_LIMIT_SYSTEM);
+    if (paro_sandbox_of(state)->trusted)
+        luaL_error(state, "out of memory (the machine's)");
+    paro_sandbox_escape(paro_sandbox_of(state), PARO_SANDBOX_LIMIT_SYSTEM);
+}
+
+int paro_sandbox_fail(lua_State *state, const paro_error *err)
+{
+    if (paro_sandbox_of(state)->trusted) {
+        if (err->status == PARO_STATUS_CANCELLED)
+            raise_stop(state);
+        return luaL_error(state, "%s", err->message);
+    }
+    if (err->status == PARO_STATUS_CANCELLED)
+        paro_sandbox_escape(paro_sandbox_of(state), PARO_SANDBOX_LIMIT_CANCELLED);
+    if (err->status == PARO_STATUS_OUT_OF_MEMORY)
+        paro_sandbox_escape(paro_sandbox_of(state), PARO_SANDBOX_LIMIT_SYSTEM);
+    return luaL_error(state, "%s", err->message);
 }
 
 static void count_hook(lua_State *state, lua_Debug *debug)
 {
     (void)debug;
-    paro_sandbox *sandbox = sandbox_of(state);
-    charge(sandbox, (uint64_t)sandbox->hook_interval);
-    check_time(sandbox);
-}
-
-/* Lua answers the first refusal with a full collection and asks once more; a second one in a row
- * is final, as is one that no collection could help. (Library buffers raise an error without asking
- * again, hence the count.) */
-static void *refuse(paro_sandbox *sandbox, sandbox_limit limit, bool is_hopeless)
-{
-    if (!sandbox->running) {
-        sandbox->limit = limit;
-        return NULL;
-    }
-    if (sandbox->refused || is_hopeless || ++sandbox->n_refused > MAX_REFUSALS)
-        escape(sandbox, limit);
-    sandbox->refused = true;
-    charge(sandbox, sandbox->n_used_bytes / WORK_BYTES); /* for the collection */
-    return NULL;
-}
-
-static void unlink_block(paro_sandbox *sandbox, memory_block *block)
-{
-    if (block->head.prev != NULL)
-        block->head.prev->head.next = block->head.next;
-    else
-        sandbox->blocks = block->head.next;
-    if (block->head.next != NULL)
-        block->head.next->head.prev = block->head.prev;
-}
-
-static void link_block(paro_sandbox *sandbox, memory_block *block)
-{
-    block->head.prev = NULL;
-    block->head.next = sandbox->blocks;
-    if (sandbox->blocks != NULL)
-        sandbox->blocks->head.prev = block;
-    sandbox->blocks = block;
-}
-
-/* lua_Alloc: where `data` is NULL, old_bytes is the type of what is being made. */
-static void *allocate(void *context, void *data, size_t old_bytes, size_t n_bytes)
-{
-    paro_sandbox *sandbox = context;
-    memory_block *block = data != NULL ? (memory_block *)data - 1 : NULL;
-    size_t had = block != NULL ? block->head.n_bytes : 0;
-    if (n_bytes == 0) {
-        if (block != NULL) {
-            unlink_block(sandbox, block);
-            sandbox->n_used_bytes -= had;
-            free(block);
-        }
-        return NULL;
-    }
-    if (n_bytes > PTRDIFF_MAX - sizeof *block)
-        return refuse(sandbox, SANDBOX_LIMIT_MEMORY, true);
-    size_t wanted = n_bytes + sizeof *block;
-    if (wanted > had) {
-        if (data == NULL && old_bytes == LUA_TSTRING && n_bytes > PARO_SANDBOX_STRING_BYTES + 64)
-            return refuse(sandbox, SANDBOX_LIMIT_STRING, true);
-        if (wanted - had > sandbox->memory_bytes - sandbox->n_used_bytes)
-            return refuse(sandbox, SANDBOX_LIMIT_MEMORY, wanted > sandbox->memory_bytes);
-        if (sandbox->running) {
-            charge(sandbox, wanted / WORK_BYTES);
-            if (++sandbox->n_allocations % ALLOCATIONS_PER_CLOCK == 0)
-                check_time(sandbox);
-        }
-    }
-    if (block != NULL)
-        unlink_block(sandbox, block);
-    memory_block *moved = realloc(block, wanted);
-    if (moved == NULL) {
-        if (block != NULL)
-            link_block(sandbox, block);
-        if (wanted <= had)
-            return data; /* Lua takes for granted that shrinking works */
-        return refuse(sandbox, SANDBOX_LIMIT_SYSTEM, false);
-    }
-    if (wanted > had)
-        sandbox->refused = false;
-    moved->head.n_bytes = wanted;
-    sandbox->n_used_bytes += wanted;
-    sandbox->n_used_bytes -= had;
-    link_block(sandbox, moved);
-    return moved + 1;
+    paro_sandbox *sandbox = paro_sandbox_of(state);
+    paro_sandbox_count(sandbox, (uint64_t)sandbox->hook_interval);
+    paro_sandbox_check_time(sandbox);
+    if (sandbox->stopping)
+        raise_stop(state);
 }
 
 static int panic(lua_State *state)
 {
-    paro_sandbox *sandbox = sandbox_of(state);
+    paro_sandbox *sandbox = paro_sandbox_of(state);
     if (sandbox->running)
-        escape(sandbox, SANDBOX_LIMIT_PANIC);
+        paro_sandbox_escape(sandbox, PARO_SANDBOX_LIMIT_PANIC);
     return 0;
 }
 
 const paro_observer *paro_sandbox_observer(lua_State *state)
 {
-    return sandbox_of(state)->observer;
+    return paro_sandbox_of(state)->observer;
+}
+
+bool paro_sandbox_prints_to_log(lua_State *state)
+{
+    return paro_sandbox_of(state)->print == NULL;
+}
+
+void paro_sandbox_print(lua_State *state, const char *text, size_t n_bytes)
+{
+    const paro_sandbox *sandbox = paro_sandbox_of(state);
+    if (!sandbox->print(sandbox->print_context, text, n_bytes))
+        luaL_error(state, "print: the text could not be written");
+}
+
+void paro_sandbox_let_pass(lua_State *state)
+{
+    if (paro_sandbox_of(state)->stopping)
+        lua_error(state);
+}
+
+paro_pool *paro_sandbox_pool(lua_State *state)
+{
+    return paro_sandbox_of(state)->pool;
 }
 
 static int find_file(const paro_sandbox *sandbox, const FILE *file)
@@ -255,23 +204,23 @@ static int find_file(const paro_sandbox *sandbox, const FILE *file)
 
 bool paro_sandbox_has_room_for_file(lua_State *state)
 {
-    paro_sandbox *sandbox = sandbox_of(state);
+    paro_sandbox *sandbox = paro_sandbox_of(state);
     if (find_file(sandbox, NULL) < PARO_SANDBOX_FILES)
         return true;
-    charge(sandbox, sandbox->n_used_bytes / WORK_BYTES);
+    paro_sandbox_count(sandbox, sandbox->n_used_bytes / PARO_SANDBOX_WORK_BYTES);
     lua_gc(state, LUA_GCCOLLECT); /* closes files that nothing refers to */
     return find_file(sandbox, NULL) < PARO_SANDBOX_FILES;
 }
 
 void paro_sandbox_add_file(lua_State *state, FILE *file)
 {
-    paro_sandbox *sandbox = sandbox_of(state);
+    paro_sandbox *sandbox = paro_sandbox_of(state);
     sandbox->files[find_file(sandbox, NULL)] = file;
 }
 
 void paro_sandbox_drop_file(lua_State *state, const FILE *file)
 {
-    paro_sandbox *sandbox = sandbox_of(state);
+    paro_sandbox *sandbox = paro_sandbox_of(state);
     int slot = find_file(sandbox, file);
     if (slot < PARO_SANDBOX_FILES)
         sandbox->files[slot] = NULL;
@@ -288,30 +237,41 @@ static int open_libraries(lua_State *state)
 static paro_status fail_limit(paro_error *err, const paro_sandbox *sandbox)
 {
     switch (sandbox->limit) {
-    case SANDBOX_LIMIT_WORK:
+    case PARO_SANDBOX_LIMIT_WORK:
         return paro_fail(err, PARO_STATUS_LIMIT,
                          "the limit of %llu instructions was reached (an endless loop?)",
                          (unsigned long long)sandbox->n_instructions);
-    case SANDBOX_LIMIT_TIME:
+    case PARO_SANDBOX_LIMIT_TIME:
         return paro_fail(err, PARO_STATUS_LIMIT,
-                         "the limit of %d seconds of processor time was reached",
-                         PARO_SANDBOX_SECONDS);
-    case SANDBOX_LIMIT_MEMORY:
+                         "the limit of %g seconds of processor time was reached",
+                         sandbox->max_seconds);
+    case PARO_SANDBOX_LIMIT_MEMORY:
         return paro_fail(err, PARO_STATUS_LIMIT, "the limit of %llu bytes of memory was reached",
                          (unsigned long long)sandbox->memory_bytes);
-    case SANDBOX_LIMIT_STRING:
+    case PARO_SANDBOX_LIMIT_STRING:
         return paro_fail(err, PARO_STATUS_LIMIT,
                          "a string grew longer than %d bytes, the most a recipe may have",
                          PARO_SANDBOX_STRING_BYTES);
-    case SANDBOX_LIMIT_CANCELLED:
+    case PARO_SANDBOX_LIMIT_DATA:
+        return paro_fail(err, PARO_STATUS_LIMIT,
+                         "the limit of %llu bytes of memory for tensors was reached",
+                         (unsigned long long)sandbox->data_bytes);
+    case PARO_SANDBOX_LIMIT_CANCELLED:
         return paro_fail(err, PARO_STATUS_CANCELLED, "recipe: stopped on request");
-    case SANDBOX_LIMIT_SYSTEM:
+    case PARO_SANDBOX_LIMIT_SYSTEM:
         return paro_fail(err, PARO_STATUS_OUT_OF_MEMORY, "out of memory (the machine's)");
-    case SANDBOX_LIMIT_PANIC:
-    case SANDBOX_LIMIT_NONE:
+    case PARO_SANDBOX_LIMIT_PANIC:
+    case PARO_SANDBOX_LIMIT_NONE:
         break;
     }
     return paro_fail(err, PARO_STATUS_RECIPE, "an error was raised where Lua cannot catch it");
+}
+
+static uint64_t limit_of(uint64_t wanted, bool trusted, uint64_t fallback)
+{
+    if (wanted != 0)
+        return wanted;
+    return trusted ? INT64_MAX : fallback;
 }
 
 paro_status paro_sandbox_new(paro_error *err, const paro_sandbox_options *options,
@@ -323,18 +283,23 @@ paro_status paro_sandbox_new(paro_error *err, const paro_sandbox_options *option
     paro_sandbox *sandbox = calloc(1, sizeof *sandbox);
     if (sandbox == NULL)
         return paro_fail_memory(err, sizeof *sandbox, "a Lua sandbox");
-    sandbox->memory_bytes =
-        options->memory_bytes != 0 ? options->memory_bytes : default_memory_bytes;
-    sandbox->n_instructions =
-        options->n_instructions != 0 ? options->n_instructions : default_n_instructions;
+    bool trusted = options->trusted;
+    sandbox->trusted = trusted;
+    sandbox->memory_bytes = limit_of(options->memory_bytes, trusted, default_memory_bytes);
+    sandbox->n_instructions = limit_of(options->n_instructions, trusted, default_n_instructions);
+    sandbox->max_seconds = options->seconds != 0 ? options->seconds : PARO_SANDBOX_SECONDS;
+    sandbox->data_bytes = limit_of(options->data_bytes, trusted, default_data_bytes);
+    sandbox->n_data_collect = PARO_SANDBOX_DATA_COLLECT;
     sandbox->hook_interval =
         sandbox->n_instructions < HOOK_INTERVAL ? (int)sandbox->n_instructions : HOOK_INTERVAL;
     sandbox->observer = options->observer;
+    sandbox->print = options->print;
+    sandbox->print_context = options->print_context;
 
     paro_status status = PARO_STATUS_OK;
     bool allow_io = options->allow_io;
     uint64_t limit = sandbox->n_instructions;
-    sandbox->state = lua_newstate(allocate, sandbox);
+    sandbox->state = lua_newstate(paro_sandbox_allocate, sandbox);
     if (sandbox->state == NULL) {
         status = fail_limit(err, sandbox);
         goto done;
@@ -363,12 +328,31 @@ void paro_sandbox_free(paro_sandbox *sandbox)
         if (sandbox->files[i] != NULL)
             fclose(sandbox->files[i]);
     }
-    while (sandbox->blocks != NULL) {
-        memory_block *block = sandbox->blocks;
-        sandbox->blocks = block->head.next;
-        free(block);
-    }
+    paro_sandbox_free_blocks(sandbox->data);
+    paro_sandbox_free_blocks(sandbox->blocks);
     free(sandbox);
+}
+
+void paro_sandbox_set_host(paro_sandbox *sandbox, const paro_observer *observer, paro_pool *pool)
+{
+    sandbox->observer = observer;
+    sandbox->pool = pool;
+}
+
+const paro_observer *paro_sandbox_host_observer(const paro_sandbox *sandbox)
+{
+    return sandbox->observer;
+}
+
+paro_pool *paro_sandbox_host_pool(const paro_sandbox *sandbox)
+{
+    return sandbox->pool;
+}
+
+void paro_sandbox_renew(paro_sandbox *sandbox)
+{
+    sandbox->work = 0;
+    sandbox->seconds = 0;
 }
 
 /* What to say besides where Lua's message is of a global that other Lua programs have. */
@@ -399,6 +383,8 @@ static paro_status fail_lua(paro_error *err, lua_State *state, int code)
         char hint[128];
         describe_missing(message, hint, sizeof hint);
         bool memory = code == LUA_ERRMEM || strcmp(message, "not enough memory") == 0;
+        if (paro_sandbox_of(state)->stopping)
+            return paro_fail(err, PARO_STATUS_CANCELLED, "%s", message);
         return paro_fail(err, memory ? PARO_STATUS_LIMIT : PARO_STATUS_RECIPE, "%s%s", message,
                          hint);
     }
@@ -411,7 +397,7 @@ static paro_status fail_lua(paro_error *err, lua_State *state, int code)
 paro_status paro_sandbox_run(paro_error *err, paro_sandbox *sandbox, lua_CFunction function,
                              void *context)
 {
-    if (sandbox->limit != SANDBOX_LIMIT_NONE)
+    if (sandbox->limit != PARO_SANDBOX_LIMIT_NONE)
         return fail_limit(err, sandbox);
     volatile int code = LUA_OK;
     sandbox->started = read_clock(CLOCK_THREAD_CPUTIME_ID);
@@ -425,11 +411,28 @@ paro_status paro_sandbox_run(paro_error *err, paro_sandbox *sandbox, lua_CFuncti
     }
     sandbox->running = false;
     sandbox->seconds += read_clock(CLOCK_THREAD_CPUTIME_ID) - sandbox->started;
-    if (sandbox->limit != SANDBOX_LIMIT_NONE)
+    if (sandbox->limit != PARO_SANDBOX_LIMIT_NONE)
         return fail_limit(err, sandbox);
     paro_status status = PARO_STATUS_OK;
     if (code != LUA_OK)
         status = fail_lua(err, sandbox->state, code);
+    sandbox->stopping = false;
     lua_settop(sandbox->state, 0);
+    return status;
+}
+
+paro_status paro_sandbox_call(paro_error *err, lua_State *state, lua_CFunction function,
+                              void *context, int n_results)
+{
+    if (!lua_checkstack(state, 4 + n_results))
+        return paro_fail(err, PARO_STATUS_LIMIT, "Lua's stack overflows");
+    int top = lua_gettop(state);
+    lua_pushcfunction(state, function);
+    lua_pushlightuserdata(state, context);
+    int code = lua_pcall(state, 1, n_results, 0);
+    if (code == LUA_OK)
+        return PARO_STATUS_OK;
+    paro_status status = fail_lua(err, state, code);
+    lua_settop(state, top);
     return status;
 }

@@ -59,7 +59,7 @@ door() { # HEADER PATTERN_OF_FILES
         grep -nE "^ *# *include *[<\"]$1[>\"]" "${code[@]}" | grep -vE "^($2):"
     )
 }
-door '(lua|lualib|lauxlib)\.h' 'lua/[^:]*|tests/test_(sandbox|pattern)\.c'
+door '(lua|lualib|lauxlib)\.h' 'lua/[^:]*|tests/(lua_script\.h|test_(sandbox|pattern|lua_docs)\.c)'
 door 'jansson\.h' 'base/json\.h|cli/[^:]*|tests/[^:]*|bench/[^:]*'
 door 'cblas\.h' 'cpu/blas\.c'
 door 'pcre2\.h' 'tokenizer/pretokenize\.c'

@@ -25,7 +25,7 @@ typedef struct fake_gpu {
     size_t fail_at;        /* the call, from 1, that fails; 0: none */
     paro_status failure;
     bool is_freed;
-    bool has_no_graphs; /* no capture succeeds */
+    bool has_no_graphs;       /* no capture succeeds */
     atomic_size_t n_launches; /* not those of captured graphs */
     size_t n_graph_launches;
 } fake_gpu;

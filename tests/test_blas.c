@@ -78,6 +78,35 @@ static void outer_product(void **state)
     }
 }
 
+static void product_f64(void **state)
+{
+    (void)state;
+    paro_rng rng;
+    paro_rng_seed(&rng, 3);
+    double a[M * A_STRIDE], b[16 * B_STRIDE], before[M * C_STRIDE], c[M * C_STRIDE];
+    for (size_t i = 0; i < sizeof a / sizeof *a; i++)
+        a[i] = (double)paro_rng_normal(&rng);
+    for (size_t i = 0; i < sizeof b / sizeof *b; i++)
+        b[i] = (double)paro_rng_normal(&rng);
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++)
+        before[i] = (double)paro_rng_normal(&rng);
+    for (int keep = 0; keep < 2; keep++) {
+        for (size_t i = 0; i < sizeof c / sizeof *c; i++)
+            c[i] = keep || i % C_STRIDE >= N ? before[i] : (double)NAN;
+        paro_blas_product_transposed_f64(M, N, K, 0.5, a, A_STRIDE, b, B_STRIDE, keep, c, C_STRIDE);
+        for (size_t i = 0; i < M; i++)
+            for (size_t j = 0; j < C_STRIDE; j++) {
+                double sum = keep ? before[i * C_STRIDE + j] : 0;
+                for (size_t k = 0; k < K; k++)
+                    sum += 0.5 * a[i * A_STRIDE + k] * b[j * B_STRIDE + k];
+                if (j < N)
+                    assert_true(fabs(c[i * C_STRIDE + j] - sum) < 1e-13);
+                else
+                    assert_true(c[i * C_STRIDE + j] == before[i * C_STRIDE + j]);
+            }
+    }
+}
+
 /* More rows than one call of OpenBLAS takes: their sum goes on. */
 static void long_outer_product(void **state)
 {
@@ -98,6 +127,7 @@ int main(void)
         cmocka_unit_test(products),
         cmocka_unit_test(outer_product),
         cmocka_unit_test(long_outer_product),
+        cmocka_unit_test(product_f64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

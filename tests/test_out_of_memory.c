@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The n-th allocation fails, for every n: each call says so with PARO_STATUS_OUT_OF_MEMORY, leaves
- * its output alone, and loses nothing (under AddressSanitizer, which counts).
- *
- * The linker replaces malloc and its kin in this program's own objects (CMakeLists.txt, --wrap);
- * what shared libraries allocate does not fail. jansson's reader (2.14) would not bear it: where
- * its buffer cannot grow it goes on and writes past its end.
+ * its output alone, and loses nothing (under AddressSanitizer, which counts). What trains and
+ * searches blocks has test_out_of_memory_calib.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +10,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <stdatomic.h>
 
 #include <paro/paro.h>
 
@@ -24,87 +20,13 @@
 #include "base/safetensors_write.h"
 #include "base/thread.h"
 #include "cache/cache.h"
+#include "calib/dataset.h"
+#include "calib/plan.h"
 #include "codegen/codegen.h"
 #include "families/model_problems.h"
+#include "tests/block_fixture.h"
+#include "tests/failing_memory.h"
 #include "tests/support.h"
-
-/* Allocations until one fails; negative: none does. */
-static atomic_long until_failure = -1;
-static atomic_bool has_failed;
-
-static bool fails_now(void)
-{
-    if (atomic_load(&until_failure) < 0 || atomic_fetch_sub(&until_failure, 1) != 0)
-        return false;
-    atomic_store(&has_failed, true);
-    return true;
-}
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t count, size_t n);
-void *__real_realloc(void *p, size_t n);
-char *__real_strdup(const char *s);
-char *__real_strndup(const char *s, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t count, size_t n);
-void *__wrap_realloc(void *p, size_t n);
-char *__wrap_strdup(const char *s);
-char *__wrap_strndup(const char *s, size_t n);
-
-void *__wrap_malloc(size_t n)
-{
-    return fails_now() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t count, size_t n)
-{
-    return fails_now() ? NULL : __real_calloc(count, n);
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-    return fails_now() ? NULL : __real_realloc(p, n);
-}
-
-char *__wrap_strdup(const char *s)
-{
-    return fails_now() ? NULL : __real_strdup(s);
-}
-
-char *__wrap_strndup(const char *s, size_t n)
-{
-    return fails_now() ? NULL : __real_strndup(s, n);
-}
-
-/* One call to try, from begin to end: it frees what it got. */
-typedef paro_status attempt_fn(paro_error *err, const char *dir);
-
-/* Fails the first, second, … allocation of the attempt until it gets through without a failure.
- * `may_recover`: one that failed may be done without (Lua collects garbage and asks again). */
-static void try_all(const char *what, attempt_fn *attempt, bool may_recover, const char *dir)
-{
-    long n = 0;
-    for (;; n++) {
-        paro_error err = {.status = PARO_STATUS_OK};
-        atomic_store(&has_failed, false);
-        atomic_store(&until_failure, n);
-        paro_status status = attempt(&err, dir);
-        atomic_store(&until_failure, -1);
-        if (!atomic_load(&has_failed)) {
-            if (status != PARO_STATUS_OK)
-                fail_msg("%s: %s: %s", what, paro_status_name(status), err.message);
-            break;
-        }
-        if (may_recover && status == PARO_STATUS_OK)
-            continue;
-        if (status != PARO_STATUS_OUT_OF_MEMORY || err.status != status)
-            fail_msg("%s: allocation %ld failed: expected \"%s\", found \"%s\": %s", what, n,
-                     paro_status_name(PARO_STATUS_OUT_OF_MEMORY), paro_status_name(status),
-                     err.message);
-    }
-    assert_true(n > 0); /* or nothing was tried */
-    print_message("%s: each of %ld allocations\n", what, n);
-}
 
 static const uint64_t shape[2] = {2, 4};
 
@@ -254,6 +176,41 @@ static paro_status make_plan(paro_error *err, const char *dir)
     return status;
 }
 
+static block_fixture demo_block; /* likewise; not touched but for what this recipe does */
+
+static const char block_recipe[] =
+    "return {group_size = 64, block = function(block)\n"
+    "  local k, v = block.linears.k_proj, block:match('*.v_proj')[1]\n"
+    "  local x = k:inputs{tokens = 2}\n"
+    "  local y = x:quantise{group_size = 64}:matmul_t(k:effective()) * k:stats().weight.rms\n"
+    "  k:set_step_zero(tensor.full(0.1, 128, 4), tensor.full(1, 128, 4))\n"
+    "  block:pairs{krot = 1, match = '*.v_proj'}\n"
+    "  return x:rotate(v):norm() + y:sum()\n"
+    "end}\n";
+
+static paro_status run_block(paro_error *err, const char *dir)
+{
+    paro_train_linear *k = &demo_block.block.linears[PARO_SLOT_K];
+    paro_recipe *recipe = NULL;
+    paro_plan *plan = NULL;
+    free(k->step);
+    free(k->zero);
+    k->step = k->zero = NULL;
+    char *path = NULL;
+    assert_true(asprintf(&path, "%s/block.lua", dir) > 0);
+    paro_status status = paro_train_linear_set_krot(err, &demo_block.block.linears[PARO_SLOT_V], 0);
+    if (status == PARO_STATUS_OK)
+        status = paro_recipe_open(err, path, NULL, &recipe);
+    if (status == PARO_STATUS_OK)
+        status = paro_plan_make(err, recipe, demo_block.model, &plan);
+    paro_recipe_free(recipe);
+    if (status == PARO_STATUS_OK)
+        status = plan->block.run(err, plan->block.context, block_of(&demo_block));
+    paro_plan_free(plan);
+    free(path);
+    return status;
+}
+
 static paro_plan *demo_plan; /* likewise */
 
 static paro_status quantise_in_memory(paro_error *err, const char *dir)
@@ -277,6 +234,36 @@ static paro_status quantise_into_folder(paro_error *err, const char *dir)
     assert_true(status != PARO_STATUS_OK || paro_path_exists(out));
     /* Not removed where that took memory that was not there; the next run does it. */
     assert_true(!paro_path_exists(partial) || atomic_load(&has_failed));
+    return status;
+}
+
+static paro_tokenizer *demo_tokenizer; /* likewise */
+
+static paro_status draw_samples(paro_error *err, const char *dir)
+{
+    static const char line[] = "{\"text\": \"The text of a line, and of samples.\"}\n";
+    char path[512];
+    paro_dataset set = {0};
+    snprintf(path, sizeof path, "%s/lines.jsonl", dir);
+    if (!paro_path_exists(path))
+        test_file_write(dir, "lines.jsonl", line, sizeof line - 1);
+    const paro_text_source sources[] = {{.path = path}, {.path = "tests/goldens/text.txt"}};
+    const paro_dataset_options options = {
+        .sources = sources, .n_sources = 2, .n_train = 3, .n_validation = 1, .n_tokens = 3};
+    paro_status status = paro_dataset_from_texts(err, demo, demo_tokenizer, &options, &set);
+    assert_true((status == PARO_STATUS_OK) == (set.ids != NULL));
+    paro_dataset_release(&set);
+    return status;
+}
+
+static paro_status generate_samples(paro_error *err, const char *dir)
+{
+    (void)dir;
+    paro_dataset set = {0};
+    const paro_dataset_options options = {.n_train = 2, .n_tokens = 3};
+    paro_status status = paro_dataset_generate(err, demo, demo_tokenizer, &options, &set);
+    assert_true((status == PARO_STATUS_OK) == (set.ids != NULL));
+    paro_dataset_release(&set);
     return status;
 }
 
@@ -419,6 +406,9 @@ static void test_every_allocation(void **state)
         {"a problem's source and case", use_problem, false},
         {"a cache and a bundle", use_cache, false},
         {"a recipe and its plan", make_plan, true},
+        {"a recipe's block function", run_block, true},
+        {"samples of texts", draw_samples, false},
+        {"samples of a model", generate_samples, false},
         {"quantising in memory", quantise_in_memory, false},
         {"quantising into a folder", quantise_into_folder, false},
     };
@@ -426,9 +416,14 @@ static void test_every_allocation(void **state)
     char *dir = test_dir_new();
     assert_ok(paro_model_open(&err, "models/demo", NULL, &demo));
     assert_ok(plan_demo(&err, demo, &demo_plan));
+    demo_block = block_fixture_new(1, 4, 4, 64, 1);
+    test_file_write(dir, "block.lua", block_recipe, sizeof block_recipe - 1);
+    assert_ok(paro_tokenizer_open(&err, "models/demo", &demo_tokenizer));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         try_all(rows[i].what, rows[i].attempt, rows[i].may_recover, dir);
+    paro_tokenizer_free(demo_tokenizer);
     paro_plan_free(demo_plan);
+    block_fixture_free(&demo_block);
     paro_model_free(demo);
     test_dir_remove(dir);
 }

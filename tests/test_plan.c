@@ -122,13 +122,13 @@ static void test_check(void **state)
     assert_ok(paro_format_check_plan(&err, plan, PARO_FORMAT_PSEUDO));
     assert_fails(paro_format_check_plan(&err, plan, PARO_FORMAT_AWQ), PARO_STATUS_INVALID_ARGUMENT,
                  "q_proj");
-    assert_fails(paro_format_check_plan(&err, plan, PARO_FORMAT_PAROQUANT), PARO_STATUS_INVALID_ARGUMENT,
-                 "4 bits");
+    assert_fails(paro_format_check_plan(&err, plan, PARO_FORMAT_PAROQUANT),
+                 PARO_STATUS_INVALID_ARGUMENT, "4 bits");
     paro_plan_free(plan);
     assert_ok(resolve(&err, model, four, 1, &plan));
     assert_ok(paro_format_check_plan(&err, plan, PARO_FORMAT_AWQ));
-    assert_fails(paro_format_check_plan(&err, plan, PARO_FORMAT_PAROQUANT), PARO_STATUS_INVALID_ARGUMENT,
-                 "32");
+    assert_fails(paro_format_check_plan(&err, plan, PARO_FORMAT_PAROQUANT),
+                 PARO_STATUS_INVALID_ARGUMENT, "32");
     paro_plan_free(plan);
     paro_model_free(model);
 }

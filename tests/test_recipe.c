@@ -333,7 +333,7 @@ static void test_examples_of_the_documentation(void **state)
         at = end + 1;
         n++;
     }
-    assert_int_equal(n, 2);
+    assert_int_equal(n, 3);
     free(text);
 }
 
@@ -343,8 +343,19 @@ static void test_shipped(void **state)
     paro_error err;
     paro_recipe *recipe = NULL;
     paro_plan *plan = NULL;
-    assert_string_equal(paro_recipe_shipped(0), "rtn");
-    assert_null(paro_recipe_shipped(1));
+    static const char *const names[] = {
+        "awq", "awq_lua", "gptq", "paroquant", "paroquant_butterfly", "paroquant_fast", "rtn"};
+    size_t n_names = sizeof names / sizeof *names;
+    for (size_t i = 0; i < n_names; i++) {
+        assert_string_equal(paro_recipe_shipped(i), names[i]);
+        assert_ok(paro_recipe_open(&err, names[i], NULL, &recipe));
+        assert_ok(paro_plan_make(&err, recipe, model, &plan));
+        assert_int_equal(get(plan, "model.layers.0.self_attn.q_proj").bits, 4);
+        assert_int_equal(get(plan, "model.layers.0.self_attn.q_proj").group_size, 128);
+        paro_plan_free(plan);
+        paro_recipe_free(recipe);
+    }
+    assert_null(paro_recipe_shipped(n_names));
     const char *const set[] = {"bits=3", "group_size=64", "keep=*.down_proj"};
     const paro_recipe_options options = {.set = set, .n_set = 3};
     assert_ok(paro_recipe_open(&err, "rtn", &options, &recipe));
@@ -366,7 +377,7 @@ static void test_shipped(void **state)
 
     assert_fails(paro_recipe_open(&err, "rtm", NULL, &recipe), PARO_STATUS_NOT_FOUND,
                  "rtm: there is no such file, and no such recipe among the shipped ones (nearest: "
-                 "rtn)");
+                 "rtn, ");
     assert_fails(paro_recipe_open(&err, "models", NULL, &recipe), PARO_STATUS_INVALID_ARGUMENT,
                  "models");
 }

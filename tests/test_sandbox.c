@@ -13,6 +13,7 @@
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "lua/sandbox.h"
@@ -110,7 +111,7 @@ static void test_missing_names(void **state)
           "");
     gives("return tostring(string.dump) .. tostring(coroutine.close)", "nilnil");
     /* Nothing but what is on the list: additions of a later Lua do not slip in. */
-    gives("local n = 0 for _ in pairs(_G) do n = n + 1 end return n", "20");
+    gives("local n = 0 for _ in pairs(_G) do n = n + 1 end return n", "21");
     raises("return os.execute('true')", "(global 'os'): os is not available in recipes, see docs");
     raises("return io.open('/etc/passwd')", "(global 'io'): io is there only with --allow-io");
     raises("local x = require('x')", "(global 'require'): require is not available in recipes");
@@ -358,6 +359,60 @@ static void test_random_is_the_same_every_time(void **state)
     assert_string_equal(a.result, b.result);
 }
 
+/* Half a second of a stage's own work, then a little of Lua's. */
+static int run_stage(lua_State *state)
+{
+    const bool *as_stage = lua_touserdata(state, 1);
+    struct timespec now = {0};
+    if (*as_stage)
+        paro_sandbox_enter_stage(state);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    for (double from = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec, at = from; at < from + 0.5;
+         at = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec)
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    if (*as_stage)
+        paro_sandbox_leave_stage(state);
+    paro_sandbox_charge(state, 2 * PARO_SANDBOX_INTERVAL); /* looks at the clock */
+    return 0;
+}
+
+static void test_processor_time(void **state)
+{
+    (void)state;
+    const paro_sandbox_options options = {.n_instructions = UINT64_MAX / 2, .seconds = 0.3};
+    paro_sandbox *sandbox = NULL;
+    paro_error err;
+    script s;
+    bool as_stage = true;
+    assert_ok(paro_sandbox_new(&err, &options, &sandbox));
+    assert_ok(paro_sandbox_run(&err, sandbox, run_stage, &as_stage));
+    assert_ok(paro_sandbox_run(&err, sandbox, run_stage, &as_stage));
+    assert_fails(run_in(&err, sandbox, "while true do end", &s), PARO_STATUS_LIMIT,
+                 "0.3 seconds of processor time");
+    paro_sandbox_free(sandbox);
+
+    as_stage = false;
+    assert_ok(paro_sandbox_new(&err, &options, &sandbox));
+    assert_fails(paro_sandbox_run(&err, sandbox, run_stage, &as_stage), PARO_STATUS_LIMIT,
+                 "0.3 seconds");
+    paro_sandbox_free(sandbox);
+    /* What finished runs took counts, until the sandbox is renewed. */
+    assert_ok(paro_sandbox_new(&err, &options, &sandbox));
+    static const char busy[] = "for i = 1, 2000000 do end";
+    paro_status status = PARO_STATUS_OK;
+    for (int i = 0; i < 1000 && status == PARO_STATUS_OK; i++) {
+        paro_sandbox_renew(sandbox);
+        status = run_in(&err, sandbox, "for i = 1, 100 do end", &s);
+    }
+    assert_int_equal(status, PARO_STATUS_OK);
+    for (int i = 0; i < 1000 && status == PARO_STATUS_OK; i++)
+        status = run_in(&err, sandbox, busy, &s);
+    assert_int_equal(status, PARO_STATUS_LIMIT);
+    paro_sandbox_renew(sandbox); /* does not bring it back */
+    assert_fails(run_in(&err, sandbox, "return 1", &s), PARO_STATUS_LIMIT, "seconds");
+    paro_sandbox_free(sandbox);
+}
+
 static int count_open_files(void)
 {
     int n = 0;
@@ -434,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_error_values),
         cmocka_unit_test(test_print),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_processor_time),
         cmocka_unit_test(test_random_is_the_same_every_time),
         cmocka_unit_test(test_io),
     };

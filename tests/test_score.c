@@ -14,6 +14,7 @@
 #include <paro/quantize.h>
 
 #include "base/json.h"
+#include "calib/score.h"
 #include "runtime/model.h"
 #include "tests/support.h"
 
@@ -117,6 +118,33 @@ static void test_itself(void **state)
     assert_true(r.same_top == 1);
     assert_true(r.kl_max == 0 && r.kl_mean == 0);
     assert_true(r.reference_perplexity == r.perplexity);
+}
+
+/* Windows of ids: the figures of the text that they are. */
+static void test_windows(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_eval_result of_text, of_ids;
+    int32_t *ids;
+    size_t n_ids;
+    const paro_eval_options options = {.context = 64, .max_tokens = 400};
+    assert_ok(paro_tokenizer_encode(&err, tokenizer, text, n_bytes, NULL, &ids, &n_ids));
+    assert_ok(paro_eval_text(&err, model, tokenizer, text, n_bytes, model, &options, &of_text));
+    assert_ok(paro_score_windows(&err, model, ids, 6, 64, model, NULL, &of_ids));
+    of_text.seconds = of_ids.seconds;
+    assert_memory_equal(&of_ids, &of_text, sizeof of_ids);
+    assert_fails(paro_score_windows(&err, model, ids, 0, 64, model, NULL, &of_ids),
+                 PARO_STATUS_INVALID_ARGUMENT, "eval: expected at least one window of 64 tokens");
+    assert_fails(paro_score_windows(&err, model, ids, 1, 1, NULL, NULL, &of_ids),
+                 PARO_STATUS_INVALID_ARGUMENT, "context: expected 2 to 1024");
+    assert_fails(paro_score_windows(&err, model, ids, SIZE_MAX / 8, 64, model, NULL, &of_ids),
+                 PARO_STATUS_OUT_OF_MEMORY, "the divergences");
+    ids[5] = -1;
+    assert_fails(paro_score_windows(&err, model, ids, 6, 64, NULL, NULL, &of_ids),
+                 PARO_STATUS_INVALID_ARGUMENT, "token 5: expected an id from 0 to 2047, found -1");
+    assert_memory_equal(&of_ids, &of_text, sizeof of_ids); /* untouched on failure */
+    free(ids);
 }
 
 typedef struct watcher {
@@ -248,10 +276,10 @@ static void test_shared_figures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_perplexity),     cmocka_unit_test(test_reference),
-        cmocka_unit_test(test_itself),         cmocka_unit_test(test_progress),
-        cmocka_unit_test(test_not_finite),     cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_shared_figures),
+        cmocka_unit_test(test_perplexity), cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_itself),     cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_progress),   cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_shared_figures),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -282,6 +282,18 @@ static void test_each(void **state)
     assert_ok(paro_session_append(&err, alone[1], tokens, 2, own));
     assert_logits_close(logits, own);
 
+    /* A backend that cannot take them together. */
+    paro_session_backend plain = *together[0]->backend;
+    const paro_session_backend *own_backend = together[0]->backend;
+    plain.read_each = NULL;
+    together[0]->backend = &plain;
+    assert_ok(paro_session_append_each(&err, together, N_SESSIONS, next, logits));
+    for (size_t i = 0; i < N_SESSIONS; i++) {
+        assert_ok(paro_session_append(&err, alone[i], next + i, 1, own));
+        assert_logits_close(logits + i * VOCAB, own);
+    }
+    together[0]->backend = own_backend;
+
     /* One that cannot: nobody has read. */
     next[4] = VOCAB;
     assert_fails(paro_session_append_each(&err, together, N_SESSIONS, next, logits),
@@ -290,7 +302,7 @@ static void test_each(void **state)
     assert_ok(paro_session_append(&err, full[1], tokens, 1, NULL));
     assert_fails(paro_session_append_each(&err, full, 2, next, logits), PARO_STATUS_LIMIT,
                  "exceed the limit of 1 tokens");
-    assert_int_equal(paro_session_length(together[0]), lengths[0] + 3);
+    assert_int_equal(paro_session_length(together[0]), lengths[0] + 4);
     paro_session_free(full[1]);
     for (size_t i = 0; i < N_SESSIONS; i++) {
         paro_session_free(together[i]);

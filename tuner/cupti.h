@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * CUPTI's kernel records: when each kernel began and ended on the device, in nanoseconds. Loaded
- * from libcupti.so.13, or .12, at run time; a machine may be without, or have another tool that holds it.
+ * from libcupti.so.13, or .12, at run time; a machine may be without, or have another tool that
+ * holds it.
  *
  * One per process at a time: CUPTI's callbacks say not for whom they are called.
  */

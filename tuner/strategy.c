@@ -118,8 +118,8 @@ static bool of_layout(const paro_candidate *c, const char *layout)
     return layout == NULL || strcmp(c->layout, layout) == 0;
 }
 
-/* CUPTI's records count in steps of 32 ns, and the medians of one kernel, looked at again, are up to
- * two steps apart (seen on an H100 and an H200): two steps are no difference. */
+/* CUPTI's records count in steps of 32 ns, and the medians of one kernel, looked at again, are up
+ * to two steps apart (seen on an H100 and an H200): two steps are no difference. */
 static const double clock_grain_us = 0.07;
 
 size_t paro_choose_winner(const paro_search *s, const char *layout, uint32_t *n_ties)

@@ -13,6 +13,7 @@
 #include <paro/model.h>
 #include <paro/observer.h>
 #include <paro/quantize.h>
+#include <paro/script.h>
 #include <paro/status.h>
 #include <paro/tokenizer.h>
 #include <paro/tune.h>

@@ -25,7 +25,8 @@ typedef struct paro_recipe paro_recipe;
 typedef struct paro_recipe_options {
     bool allow_io;           /* gives the recipe the io library */
     uint64_t memory_bytes;   /* limit of its Lua state; 0: 256 MiB */
-    uint64_t n_instructions; /* limit of Lua VM instructions; 0: 1e9 */
+    uint64_t n_instructions; /* limit of Lua VM instructions, for each block anew; 0: 1e9 */
+    uint64_t tensor_bytes;   /* limit of its tensors' numbers; 0: 4 GiB */
     const char *const *set;  /* "key=value" pairs, the recipe function's second argument */
     size_t n_set;
     /* `print` of the recipe goes to its log. While the recipe runs its progress is called about
@@ -110,6 +111,20 @@ typedef struct paro_quantize_options {
     const char *work_dir;
     uint64_t memory_bytes; /* of activations: those of more lie in a file there; 0: 16 GiB */
 } paro_quantize_options;
+
+/* What quantising a plan takes beside writing the checkpoint, roughly: for a plan without a block
+ * function, nothing. */
+typedef struct paro_plan_estimate {
+    double seconds;        /* on this machine's processor, as busy as it is now */
+    uint64_t memory_bytes; /* a block's weights, its stages, activations that lie in memory */
+    uint64_t disk_bytes;   /* finished blocks, activations that do not */
+    char steps[1024];      /* of every block, in words */
+} paro_plan_estimate;
+
+/* Rehearses the recipe's block function on the first block: long stages only say what they would
+ * do, the rest runs on a few tokens. `options` may be NULL. */
+paro_status paro_plan_estimate_cost(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                    const paro_quantize_options *options, paro_plan_estimate *out);
 
 typedef struct paro_quantize_result {
     uint32_t n_quantized;

@@ -39,6 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
     static const char *const set[] = {"bits=3", "linears=*.q_proj"};
     const paro_recipe_options options = {.memory_bytes = 8 << 20,
                                          .n_instructions = 1000000,
+                                         .tensor_bytes = 8 << 20,
                                          .set = set,
                                          .n_set = n_bytes % 2 == 0 ? 0 : 2};
     paro_error err;
