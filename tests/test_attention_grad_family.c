@@ -119,10 +119,10 @@ static void test_kernels(void **state)
     (void)state;
     paro_gpu *gpu = test_emulator("test_attention_grad_family");
     test_emulated(gpu,
-                  "attention_grad:heads=4,kv_heads=2,head_dim=64,samples=2,tokens=50,dtype=f16",
+                  "attention_grad:heads=4,kv_heads=2,head_dim=32,samples=2,tokens=50,dtype=f16",
                   "warps=2,tile=16", 0, 2);
     test_emulated(gpu,
-                  "attention_grad:heads=2,kv_heads=1,head_dim=80,samples=1,tokens=70,dtype=bf16",
+                  "attention_grad:heads=2,kv_heads=1,head_dim=48,samples=1,tokens=70,dtype=bf16",
                   "warps=1,tile=64", 0, 1);
     test_emulated(gpu,
                   "attention_grad:heads=1,kv_heads=1,head_dim=256,samples=1,tokens=33,dtype=f16",
