@@ -56,6 +56,12 @@ static paro_status complete(paro_error *err, paro_problem *problem)
                          "attention_grad: expected kv_heads to divide heads and a head_dim that is "
                          "a multiple of 16, found heads=%d, kv_heads=%d, head_dim=%d",
                          (int)heads, (int)kv_heads, (int)head_dim);
+    const int64_t samples = problem->values[KEY_SAMPLES], tokens = problem->values[KEY_TOKENS];
+    if (samples * tokens * heads > INT32_MAX)
+        return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
+                         "attention_grad: expected at most %d heads of all tokens together, found "
+                         "samples=%d, tokens=%d, heads=%d",
+                         INT32_MAX, (int)samples, (int)tokens, (int)heads);
     return PARO_STATUS_OK;
 }
 

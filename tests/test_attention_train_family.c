@@ -81,6 +81,11 @@ static void test_problems(void **state)
                                     "tokens=8,dtype=f16",
                                     &problem),
                  PARO_STATUS_INVALID_ARGUMENT, "found heads=2, kv_heads=2, head_dim=40");
+    assert_fails(paro_problem_parse(&err,
+                                    "attention_train:heads=64,kv_heads=8,head_dim=64,samples=65535,"
+                                    "tokens=65535,dtype=f16",
+                                    &problem),
+                 PARO_STATUS_INVALID_ARGUMENT, "found samples=65535, tokens=65535, heads=64");
     test_default_everywhere(
         "attention_train:heads=32,kv_heads=8,head_dim=128,samples=16,tokens=2048,dtype=f16");
     test_default_everywhere(
