@@ -21,6 +21,8 @@ static const struct {
     {"core", 0, NULL, NULL},
     {"mma", PARO_ARCH_MMA_F16, "dtype", "f16"},
     {"mma", PARO_ARCH_MMA_BF16, "dtype", "bf16"},
+    {"fragments", PARO_ARCH_MMA_F16, "dtype", "f16"},
+    {"fragments", PARO_ARCH_MMA_BF16, "dtype", "bf16"},
     {"device", 0, NULL, NULL},
     {"async", 0, NULL, NULL},
     {"bulk", PARO_ARCH_BULK, NULL, NULL},

@@ -385,20 +385,25 @@ static void product_of(paro_dtype dtype, bool is_whole, uint32_t n_rows, uint32_
     free(b32);
 }
 
+/* Operands from global memory, and from tiles in shared memory. */
 static void mma(void **state, const char *test, bool is_bf16)
 {
+    static const char *const kernels[][2] = {
+        {"mma", "product"}, {"fragments", "rows"}, {"fragments", "columns"}};
     const place *p = place_of(state, test, is_bf16 ? PARO_ARCH_MMA_BF16 : PARO_ARCH_MMA_F16);
-    for (int is_whole = 0; is_whole < 2; is_whole++) {
+    for (size_t i = 0; i < 6; i++) {
+        const int is_whole = (int)(i % 2);
         uint16_t a[256], b[128];
         float from[128], expected[128];
         fill_f32(from, 128, is_whole, 9);
         memcpy(expected, from, sizeof from);
         product_of(is_bf16 ? PARO_DTYPE_BF16 : PARO_DTYPE_F16, is_whole, 16, 8, 16, a, b, expected);
-        call c = {.source = "mma",
-                  .kernel = "product",
+        call c = {.source = kernels[i / 2][0],
+                  .kernel = kernels[i / 2][1],
                   .dtype = is_bf16 ? "bf16" : "f16",
                   .grid = {1},
                   .n_threads = 32,
+                  .shared_bytes = 32 * 24 * 2,
                   .n_operands = 3,
                   .operands = {{sizeof a, a, NULL, NULL},
                                {sizeof b, b, NULL, NULL},
