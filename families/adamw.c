@@ -35,6 +35,8 @@ static const paro_arg args[] = {
     {"beta2", PARO_ARG_SCALAR, "share of the second moment that stays"},
     {"epsilon", PARO_ARG_SCALAR, "added to the root of the second moment"},
     {"decay", PARO_ARG_SCALAR, "weight decay, times lr"},
+    {"lowest", PARO_ARG_SCALAR, "lower bound of the parameter; -infinity for none"},
+    {"highest", PARO_ARG_SCALAR, "upper bound of the parameter; infinity for none"},
     {"n", PARO_ARG_SCALAR, "numbers of the parameter"},
     {"parameter", PARO_ARG_INOUT, "[n]"},
     {"first", PARO_ARG_INOUT, "[n] first moments"},
@@ -108,9 +110,10 @@ static void plan(const paro_problem *problem, const paro_kernel_config *config,
              .n_threads = threads,
              .args = {PARO_ADAMW_ARG_GRADIENT, PARO_ADAMW_ARG_STEP, PARO_ADAMW_ARG_SCHEDULE,
                       PARO_ADAMW_ARG_GRADIENT_SCALE, PARO_ADAMW_ARG_BETA1, PARO_ADAMW_ARG_BETA2,
-                      PARO_ADAMW_ARG_EPSILON, PARO_ADAMW_ARG_DECAY, PARO_ADAMW_ARG_N,
-                      PARO_ADAMW_ARG_PARAMETER, PARO_ADAMW_ARG_FIRST, PARO_ADAMW_ARG_SECOND},
-             .n_args = 12}}};
+                      PARO_ADAMW_ARG_EPSILON, PARO_ADAMW_ARG_DECAY, PARO_ADAMW_ARG_LOWEST,
+                      PARO_ADAMW_ARG_HIGHEST, PARO_ADAMW_ARG_N, PARO_ADAMW_ARG_PARAMETER,
+                      PARO_ADAMW_ARG_FIRST, PARO_ADAMW_ARG_SECOND},
+             .n_args = 14}}};
     if (problem->values[KEY_ADVANCE] != 0)
         out->launches[1] = (paro_launch){.kernel = "adamw_advance",
                                          .grid = {1, 1, 1},
@@ -147,23 +150,25 @@ static void arg_info(const paro_problem *problem, const paro_kernel_config *conf
     }
 }
 
-/* Second moments are squares of random numbers. */
+/* Parameters move away from 0, and some to a bound: of odd seeds the upper one. Nothing cancels, so
+ * that a single number can be judged too. */
 static void fill(paro_case *c, uint64_t seed, paro_pool *pool)
 {
     static const struct {
         size_t arg;
         double mean, deviation;
-    } rows[] = {{PARO_ADAMW_ARG_GRADIENT, 0, 2},
-                {PARO_ADAMW_ARG_PARAMETER, 0.5, 1},
-                {PARO_ADAMW_ARG_FIRST, 0, 1},
-                {PARO_ADAMW_ARG_SECOND, 0, 1}};
+    } rows[] = {{PARO_ADAMW_ARG_GRADIENT, 2, 0.5},
+                {PARO_ADAMW_ARG_PARAMETER, -0.8, 0.2},
+                {PARO_ADAMW_ARG_FIRST, 0.5, 0.1},
+                {PARO_ADAMW_ARG_SECOND, 0.3, 0.05}}; /* to be squared */
+    const double sign = seed % 2 == 0 ? 1 : -1;
     const double beta1 = 0.9, beta2 = 0.95;
     const uint64_t n_steps = (uint64_t)c->problem->values[KEY_STEPS];
     float *schedule = c->data[PARO_ADAMW_ARG_SCHEDULE], *second = c->data[PARO_ADAMW_ARG_SECOND];
     paro_rng rng;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const size_t arg = rows[i].arg;
-        paro_random_normal(c->data[arg], c->info[arg].dtype, c->info[arg].n, rows[i].mean,
+        paro_random_normal(c->data[arg], c->info[arg].dtype, c->info[arg].n, sign * rows[i].mean,
                            rows[i].deviation, paro_random_seed(seed, arg), pool);
     }
     for (uint64_t i = 0; i < c->info[PARO_ADAMW_ARG_SECOND].n; i++)
@@ -178,6 +183,8 @@ static void fill(paro_case *c, uint64_t seed, paro_pool *pool)
     c->scalars[PARO_ADAMW_ARG_BETA2].f32 = (float)beta2;
     c->scalars[PARO_ADAMW_ARG_EPSILON].f32 = 1e-10F;
     c->scalars[PARO_ADAMW_ARG_DECAY].f32 = 0.01F;
+    c->scalars[PARO_ADAMW_ARG_LOWEST].f32 = -1;
+    c->scalars[PARO_ADAMW_ARG_HIGHEST].f32 = 1;
     c->scalars[PARO_ADAMW_ARG_N].u32 = (uint32_t)c->problem->values[KEY_N];
 }
 
@@ -214,9 +221,11 @@ static void do_chunk(void *context, size_t chunk, int worker)
             sqrt(v * (double)row[2]) + (double)c->scalars[PARO_ADAMW_ARG_EPSILON].f32;
         w->expected[PARO_ADAMW_ARG_FIRST][i] = m;
         w->expected[PARO_ADAMW_ARG_SECOND][i] = v;
+        const double moved = p * (1 - lr * (double)c->scalars[PARO_ADAMW_ARG_DECAY].f32) -
+                             lr * m * (double)row[1] / root;
         w->expected[PARO_ADAMW_ARG_PARAMETER][i] =
-            p * (1 - lr * (double)c->scalars[PARO_ADAMW_ARG_DECAY].f32) -
-            lr * m * (double)row[1] / root;
+            fmin(fmax(moved, (double)c->scalars[PARO_ADAMW_ARG_LOWEST].f32),
+                 (double)c->scalars[PARO_ADAMW_ARG_HIGHEST].f32);
     }
 }
 

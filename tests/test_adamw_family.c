@@ -22,7 +22,7 @@ enum {
 };
 
 /* The first step of all, by hand: moments are corrected to gradient and its square, so that every
- * parameter moves by lr. */
+ * parameter moves by lr, but not beyond its bound. */
 static void test_reference(void **state)
 {
     (void)state;
@@ -39,8 +39,9 @@ static void test_reference(void **state)
     paro_adamw_schedule_row(0.5, 0.9, 0.95, 1, c.data[SCHEDULE]);
     c.scalars[PARO_ADAMW_ARG_GRADIENT_SCALE].f32 = 0.5F;
     c.scalars[PARO_ADAMW_ARG_DECAY].f32 = 0.25F;
+    c.scalars[PARO_ADAMW_ARG_HIGHEST].f32 = 2.5F;
     assert_ok(paro_case_expect(&err, &c, NULL, expected));
-    const double parameters[] = {0.875 - 0.5, 1.75 + 0.5, 2.625}, firsts[] = {0.2, -0.025, 0};
+    const double parameters[] = {0.875 - 0.5, 1.75 + 0.5, 2.5}, firsts[] = {0.2, -0.025, 0};
     for (size_t i = 0; i < 3; i++) {
         assert_true(fabs(expected[PARAMETER][i] - parameters[i]) < 1e-6);
         assert_true(fabs(expected[FIRST][i] - firsts[i]) < 1e-6);
@@ -102,6 +103,24 @@ static void test_steps(void **state)
     paro_gpu_free(gpu);
 }
 
+/* A gradient that is not finite is seen afterwards: bounds do not hide it. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_case c;
+    paro_gpu *gpu = test_emulator("test_adamw_family");
+    const paro_problem problem = test_problem("adamw:n=2");
+    const paro_kernel_config config = test_config(&problem, "");
+    assert_ok(paro_case_new(&err, &problem, &config, 3, NULL, &c));
+    memcpy(c.data[GRADIENT], (float[]){NAN, 1}, 8);
+    test_launch_case(gpu, &c);
+    const float *p = c.data[PARAMETER];
+    assert_true(isnan(p[0]) && isfinite(p[1]));
+    paro_case_release(&c);
+    paro_gpu_free(gpu);
+}
+
 static void test_kernels(void **state)
 {
     (void)state;
@@ -115,9 +134,9 @@ static void test_kernels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference), cmocka_unit_test(test_schedule),
-        cmocka_unit_test(test_space),     cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_kernels),
+        cmocka_unit_test(test_reference),  cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_space),      cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_kernels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
