@@ -53,7 +53,6 @@ static const char *const problems[] = {
     "fake_quant_grad:n=4096,k=4096,group=128,krot=8,learned=1,dtype=f16,weight=1,quantizer=1",
     "fake_quant_grad:n=33,k=512,group=256,krot=16,bits=8,learned=1,dtype=bf16,angles=1,scales=1,"
     "weight=1,quantizer=1,reference_zero=1",
-    "fake_quant_grad:n=7,k=96,group=32,krot=0,learned=0,dtype=f32,scales=1",
     "adamw:n=58720256,dtype=f16,steps=1280",
     "adamw:n=1001,advance=1",
     "smooth_l1:n=134217728,dtype=f16,target=f16",
@@ -66,10 +65,8 @@ static const char *const problems[] = {
     "rope_grad:heads=3,kv_heads=1,head_dim=250,samples=2,tokens=3,dtype=f32,qk_norm=1",
     "attention_train:heads=32,kv_heads=8,head_dim=128,samples=16,tokens=2048,dtype=f16",
     "attention_train:heads=4,kv_heads=4,head_dim=256,samples=1,tokens=33,dtype=f16",
-    "attention_train:heads=3,kv_heads=1,head_dim=80,samples=2,tokens=16,dtype=f16",
     "attention_grad:heads=32,kv_heads=8,head_dim=128,samples=16,tokens=2048,dtype=f16",
     "attention_grad:heads=4,kv_heads=4,head_dim=256,samples=1,tokens=33,dtype=f16",
-    "attention_grad:heads=3,kv_heads=1,head_dim=80,samples=2,tokens=16,dtype=f16",
 };
 enum {
     N_PROBLEMS = sizeof problems / sizeof problems[0],
