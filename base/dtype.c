@@ -97,6 +97,11 @@ float paro_f32_from_f16(uint16_t bits)
     return f32_of_bits(sign | f32_bits(magnitude));
 }
 
+float paro_f32_through_f16(float value)
+{
+    return paro_f32_from_f16(paro_f16_from_f32(value));
+}
+
 uint16_t paro_bf16_from_f32(float value)
 {
     uint32_t bits = f32_bits(value);

@@ -48,6 +48,9 @@ float paro_f32_from_f16(uint16_t bits);
 uint16_t paro_bf16_from_f32(float value);
 float paro_f32_from_bf16(uint16_t bits);
 
+/* A value as F16 holds it. */
+float paro_f32_through_f16(float value);
+
 /* Arrays; src may be unaligned (it may point into a mapped file). dtype must be F32, F16, BF16. */
 void paro_f32_from_array(float *dst, const void *src, paro_dtype dtype, size_t n);
 void paro_array_from_f32(void *dst, paro_dtype dtype, const float *src, size_t n);

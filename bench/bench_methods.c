@@ -188,7 +188,10 @@ int main(int argc, char **argv)
 
     size_t hidden = model->config.hidden;
     size_t n_bytes = (o.n_train + o.n_validation) * o.n_tokens * hidden * sizeof(float);
-    paro_activations x = {o.n_train + o.n_validation, o.n_tokens, hidden, memory(n_bytes)};
+    paro_activations x = {.n_samples = o.n_train + o.n_validation,
+                          .n_tokens = o.n_tokens,
+                          .hidden = hidden,
+                          .data = memory(n_bytes)};
     paro_activations target = x;
     target.data = memory(n_bytes);
     embed(model, &data, &x);

@@ -85,7 +85,7 @@ double paro_cache_class_distance(const char *a, const char *b)
 
 int paro_cache_target_rank(const char *target, uint32_t capability)
 {
-    enum { PTX = 1000 };
+    enum { PTX = 1000, TEGRA = 87 };
     const bool is_ptx = strncmp(target, "compute_", 8) == 0;
     if (!is_ptx && strncmp(target, "sm_", 3) != 0)
         return -1;
@@ -100,5 +100,7 @@ int paro_cache_target_rank(const char *target, uint32_t capability)
         return *end == 0 ? PTX + (int)(capability - of) : -1;
     if (strcmp(end, "a") == 0)
         return of == capability ? 0 : -1;
+    if (of != capability && (of == TEGRA || capability == TEGRA))
+        return -1;
     return *end == 0 && of / 10 == capability / 10 ? (int)(capability - of) : -1;
 }

@@ -26,8 +26,9 @@ double paro_cache_problem_distance(const paro_problem *a, const paro_problem *b)
 double paro_cache_class_distance(const char *a, const char *b);
 
 /* Whether code for the target runs on the capability, and how well it suits (0 best): "sm_90" or
- * "sm_90a" on 90: 0; "sm_80" on 86: its minor version's distance; "compute_90" (PTX, compiled by
- * the driver) on 90 and everything above: after all cubins. -1: it does not run. */
+ * "sm_90a" on 90: 0; "sm_80" on 86: its minor version's distance (but on 87 only 87's own: binaries
+ * of Tegra and of others do not mix); "compute_90" (PTX, compiled by the driver) on 90 and
+ * everything above: after all cubins. -1: it does not run. */
 int paro_cache_target_rank(const char *target, uint32_t capability);
 
 #endif

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "calib/awq_search.h"
+#include "calib/estimate.h"
 #include "calib/linear_inputs.h"
 
 enum { DEFAULT_GRID = 20, MAX_GRID = 1000, DEFAULT_TOKENS = 2048 };
@@ -235,6 +236,25 @@ static paro_status check_options(paro_error *err, const search *s)
     return PARO_STATUS_OK;
 }
 
+/* Of a rehearsal: what the stage would do. */
+static paro_status rehearse(paro_error *err, const search *s)
+{
+    const paro_calib_estimate *e = s->block->estimate;
+    const size_t n_all = e->n_train * e->n_tokens;
+    const size_t wanted = s->options.max_tokens > 0 ? s->options.max_tokens : DEFAULT_TOKENS;
+    const size_t rows = wanted < n_all ? wanted : n_all;
+    const double weights = paro_estimate_weights(s->block);
+    const double shrinks = s->options.no_clip ? 0 : DEFAULT_GRID;
+    const double grid = s->options.no_scales ? 0 : s->options.n_grid;
+    return paro_estimate_add(err, s->block,
+                             paro_estimate_pass(s->block, e->n_train) +
+                                 2 * (double)rows * weights * (grid + shrinks),
+                             paro_estimate_pass_bytes(s->block, s->block->batch, false) +
+                                 (uint64_t)(2 * weights * sizeof(float)),
+                             "AWQ: %" PRIu32 " exponents over %zu tokens%s", s->options.n_grid,
+                             rows, s->options.no_clip ? "" : ", clipping");
+}
+
 paro_status paro_awq(paro_error *err, paro_calib_block *block, const paro_awq_options *options)
 {
     search s = {.block = block, .n_tokens = block->n_train * block->x->n_tokens};
@@ -254,6 +274,8 @@ paro_status paro_awq(paro_error *err, paro_calib_block *block, const paro_awq_op
     paro_status status = check_options(err, &s);
     if (status != PARO_STATUS_OK || !any)
         return status;
+    if (block->estimate != NULL)
+        return rehearse(err, &s);
     status = alloc_samples(err, &s);
     if (status == PARO_STATUS_OK)
         status = paro_linear_inputs_each(err, block, block->n_train, take_inputs, &s);

@@ -21,11 +21,6 @@ enum { TASK_ROWS = 2 * PARO_TILE_ROWS };
 
 #define MIN_SCALE 1e-4F
 
-static float round_to_f16(float value)
-{
-    return paro_f32_from_f16(paro_f16_from_f32(value));
-}
-
 /* The quantiser of a range times `keep`, as a checkpoint holds it. */
 static void make_quantiser(const paro_tile_range *range, float keep, uint32_t bits,
                            paro_tile_quantiser *out)
@@ -33,7 +28,7 @@ static void make_quantiser(const paro_tile_range *range, float keep, uint32_t bi
     const float top = (float)((1U << bits) - 1);
     for (int l = 0; l < PARO_TILE_ROWS; l++) {
         float low = range->low[l] * keep, high = range->high[l] * keep;
-        out->step[l] = round_to_f16(fmaxf((high - low) / top, PARO_STEP_MIN));
+        out->step[l] = paro_train_step((high - low) / top);
         out->zero[l] = fminf(fmaxf(-rintf(low / out->step[l]), 0), top);
     }
     out->top = top;
@@ -100,7 +95,7 @@ static void make_scales(const float *magnitudes, size_t n, double exponent, floa
     float middle = sqrtf(low) * sqrtf(high);
     for (size_t i = 0; i < n; i++) {
         float scale = fminf(fmaxf(scales[i] / middle, MIN_SCALE), 1 / MIN_SCALE);
-        inverse[i] = round_to_f16(1 / scale);
+        inverse[i] = paro_f32_through_f16(1 / scale);
         scales[i] = 1 / inverse[i];
     }
 }

@@ -12,6 +12,8 @@
 #include "calib/train_linear.h"
 #include "runtime/model.h"
 
+struct paro_calib_estimate;
+
 typedef struct paro_calib_block {
     const paro_model *model; /* the original */
     uint32_t layer;
@@ -23,6 +25,8 @@ typedef struct paro_calib_block {
     const paro_activations *x, *target;
     size_t n_train, n_validation;
     size_t batch; /* samples that passes take at a time where nothing says otherwise; 0: all */
+    /* NULL, or this is a rehearsal (estimate.h): long stages change nothing and add to it. */
+    struct paro_calib_estimate *estimate;
 } paro_calib_block;
 
 /* Loss (smooth L1, block_pass.h) of the block on samples first .. first + n_samples - 1, with each

@@ -28,13 +28,13 @@ enum {
     MAX_BATCH = 16,     /* samples of a pass, as the reference's batch */
     BATCH_TOKENS = 8192 /* at most so many tokens, where that is less */
 };
-static const uint64_t default_memory_bytes = UINT64_C(8) << 30;
 
 typedef struct run {
     const paro_model *model;
     const paro_plan *plan;
     const paro_dataset *dataset;
     const paro_observer *observer;
+    struct paro_calib_estimate *estimate;
     paro_block_store *store;
     paro_activations x, target;
     size_t batch;
@@ -112,7 +112,7 @@ static paro_status allocate(paro_error *err, run *r, const paro_calibration_opti
 {
     const paro_config *config = &r->model->config;
     const uint64_t memory_bytes =
-        options->memory_bytes > 0 ? options->memory_bytes : default_memory_bytes;
+        options->memory_bytes > 0 ? options->memory_bytes : PARO_CALIBRATION_MEMORY_BYTES;
     r->batch = BATCH_TOKENS / r->dataset->n_tokens;
     r->batch = r->batch < 1 ? 1 : r->batch > MAX_BATCH ? MAX_BATCH : r->batch;
     r->x = (paro_activations){
@@ -316,17 +316,19 @@ static paro_status run_block(paro_error *err, run *r, uint32_t layer)
                               .target = &r->target,
                               .n_train = r->dataset->n_train,
                               .n_validation = r->dataset->n_validation,
-                              .batch = r->batch};
+                              .batch = r->batch,
+                              .estimate = r->estimate};
     paro_status status = load_original(err, r, layer);
     if (status == PARO_STATUS_OK)
         status = push(err, r, layer, r->original, &r->target);
     if (status == PARO_STATUS_OK && !is_finished) {
         status = new_linears(err, r, layer, block.linears);
         if (status == PARO_STATUS_OK)
-            status = quantise_block(err, r, &block);
+            status = r->estimate != NULL ? r->plan->block.run(err, r->plan->block.context, &block)
+                                         : quantise_block(err, r, &block);
         release_linears(block.linears);
     }
-    if (status == PARO_STATUS_OK && !is_last)
+    if (status == PARO_STATUS_OK && !is_last && r->estimate == NULL)
         status = push_quantised(err, r, layer);
     if (status == PARO_STATUS_OK)
         status = paro_report(err, r->observer, "calibrate", layer + 1, r->model->config.n_layers);
@@ -339,7 +341,12 @@ paro_status paro_calibrate(paro_error *err, const paro_model *model, const paro_
 {
     static const paro_calibration_options defaults = {0};
     options = options == NULL ? &defaults : options;
-    run r = {.model = model, .plan = plan, .dataset = dataset, .observer = options->observer};
+    run r = {.model = model,
+             .plan = plan,
+             .dataset = dataset,
+             .observer = options->observer,
+             .estimate = options->estimate};
+    const uint32_t n_blocks = options->estimate != NULL ? 1 : model->config.n_layers;
     if (plan->model != model || plan->block.run == NULL)
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
                          "%s: expected a plan for this model, of a recipe with a block function",
@@ -349,8 +356,7 @@ paro_status paro_calibrate(paro_error *err, const paro_model *model, const paro_
         status = allocate(err, &r, options);
         if (status == PARO_STATUS_OK)
             status = embed(err, &r);
-        for (uint32_t layer = 0; layer < model->config.n_layers && status == PARO_STATUS_OK;
-             layer++)
+        for (uint32_t layer = 0; layer < n_blocks && status == PARO_STATUS_OK; layer++)
             status = run_block(err, &r, layer);
         release(&r);
     }

@@ -16,12 +16,16 @@
 #include "calib/dataset.h"
 #include "calib/plan.h"
 
+#define PARO_CALIBRATION_MEMORY_BYTES (UINT64_C(8) << 30) /* the default, see below */
+
 typedef struct paro_calibration_options {
     const char *work_dir;  /* finished blocks are kept there, and a later call goes on after them;
                               NULL: in memory */
     uint64_t memory_bytes; /* of each of the two sets of activations, above which it lies in a file
                               in work_dir; 0: 8 GiB */
     const paro_observer *observer; /* may be NULL */
+    /* Not NULL: a rehearsal of the first block (estimate.h); the store stays empty. */
+    struct paro_calib_estimate *estimate;
 } paro_calibration_options;
 
 /* Runs the plan's block function (plan.h) on every block and rounds what it leaves unrounded; the

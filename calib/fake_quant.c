@@ -106,14 +106,14 @@ static void load_u(const fake_quant_task *task, const strip *s, size_t row, floa
     if (linear->step == NULL) {
         task->kernels->range(u, linear->group_size, range);
         for (size_t l = 0; l < PARO_TILE_ROWS; l++) {
-            quantiser->step[l] = fmaxf((range->high[l] - range->low[l]) / top, PARO_STEP_MIN);
+            quantiser->step[l] = paro_train_step((range->high[l] - range->low[l]) / top);
             quantiser->zero[l] = rintf(-range->low[l] / quantiser->step[l]);
         }
         return;
     }
     for (size_t l = 0; l < PARO_TILE_ROWS; l++) {
         size_t at = (row + l) * task->n_groups + s->group;
-        quantiser->step[l] = l < n_rows ? fmaxf(linear->step[at], PARO_STEP_MIN) : 1;
+        quantiser->step[l] = l < n_rows ? paro_train_step(linear->step[at]) : 1;
         quantiser->zero[l] = l < n_rows ? fminf(fmaxf(rintf(linear->zero[at]), 0), top) : 0;
     }
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "calib/estimate.h"
 #include "calib/gptq_round.h"
 #include "calib/hessian.h"
 #include "calib/linear_inputs.h"
@@ -205,6 +206,27 @@ static paro_status round_gathered(paro_error *err, gathering *g)
     return status;
 }
 
+/* Of a rehearsal: what the stage would do. */
+static paro_status rehearse(paro_error *err, const gathering *g)
+{
+    const paro_calib_estimate *e = g->block->estimate;
+    double operations = paro_estimate_pass(g->block, e->n_train), largest = 0;
+    const double rows = (double)(e->n_train * e->n_tokens);
+    for (int slot = 0; slot < PARO_SLOT_COUNT; slot++) {
+        const double n_in = g->block->linears[slot].n_in;
+        if (is_due(&g->block->linears[slot]))
+            operations += rows * n_in * n_in + 3 * n_in * n_in * n_in +
+                          (double)g->block->linears[slot].n_out * n_in * n_in;
+        largest = n_in > largest ? n_in : largest;
+    }
+    return paro_estimate_add(err, g->block, operations,
+                             paro_estimate_pass_bytes(g->block, g->block->batch, false) +
+                                 (uint64_t)(5 * largest * largest * sizeof(double)),
+                             "GPTQ: %" PRIu64 " linears%s%s", g->n_due,
+                             g->options->act_order ? ", act_order" : "",
+                             g->options->true_sequential ? ", true_sequential" : "");
+}
+
 paro_status paro_gptq(paro_error *err, paro_calib_block *block, const paro_gptq_options *options)
 {
     static const paro_gptq_options defaults = {0};
@@ -223,6 +245,8 @@ paro_status paro_gptq(paro_error *err, paro_calib_block *block, const paro_gptq_
         g.max_rows = options->max_tokens;
     for (int slot = 0; slot < PARO_SLOT_COUNT; slot++)
         g.n_due += is_due(&block->linears[slot]);
+    if (block->estimate != NULL)
+        return rehearse(err, &g);
     paro_status status = PARO_STATUS_OK;
     for (int slot = 0; slot < PARO_SLOT_COUNT && status == PARO_STATUS_OK; slot++) {
         if (paro_slot_first((paro_slot)slot) != (paro_slot)slot)

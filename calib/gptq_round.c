@@ -52,11 +52,6 @@ typedef struct strip {
     uint8_t *codes;
 } strip;
 
-static float round_to_f16(float value)
-{
-    return paro_f32_from_f16(paro_f16_from_f32(value));
-}
-
 static float weight_at(const rounding *r, size_t row, size_t place)
 {
     return r->u[row * r->n + r->order[place]];
@@ -77,7 +72,7 @@ static bool find_range(const rounding *r, const strip *s, size_t row, size_t fir
         s->updated[i] = y + weight_at(r, s->first + row, first + i);
     }
     size_t at = (s->first + row) * n_groups + first / size;
-    paro_ref_quantise_f32(s->updated, 1, size, size, r->out->bits, round_to_f16, s->codes,
+    paro_ref_quantise_f32(s->updated, 1, size, size, r->out->bits, paro_f32_through_f16, s->codes,
                           r->out->scales + at, r->out->zeros + at);
     return isfinite(r->out->scales[at]);
 }

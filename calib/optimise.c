@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "calib/block_pass.h"
+#include "calib/estimate.h"
 #include "calib/trained.h"
 
 enum { COLLAPSE_SHARE = 20 }; /* one in so many */
@@ -428,12 +429,40 @@ static paro_status run_epochs(paro_error *err, stage *s)
     return PARO_STATUS_OK;
 }
 
+/* Of a rehearsal: what the stage would do. */
+static paro_status rehearse(paro_error *err, const stage *s)
+{
+    const paro_calib_estimate *e = s->block->estimate;
+    const paro_optimise_options *o = &s->options;
+    const double epochs = o->epochs;
+    const double steps = epochs * (double)((e->n_train + o->batch - 1) / o->batch);
+    const size_t part = (o->batch + o->accumulate - 1) / o->accumulate;
+    const double weights = paro_estimate_weights(s->block);
+    char trained[128] = "";
+    size_t n = 0;
+    for (int t = 0; t < PARO_TRAINABLE_COUNT; t++)
+        if (o->lr[t] > 0)
+            n += (size_t)snprintf(trained + n, sizeof trained - n, "%s%s", n > 0 ? ", " : "",
+                                  names[t]);
+    /* A rotation round of a weight and its gradient is some 16 operations, there and back. */
+    const double fake_quant = weights * 16 * (2 + 2 * s->block->linears[0].krot);
+    return paro_estimate_add(
+        err, s->block,
+        epochs * (3 * paro_estimate_pass(s->block, e->n_train) +
+                  paro_estimate_pass(s->block, e->n_validation)) +
+            steps * fake_quant,
+        paro_estimate_pass_bytes(s->block, part, true) + (uint64_t)(weights * 6 * sizeof(float)),
+        "optimise %s: %" PRIu32 " epochs of %zu samples", trained, o->epochs, e->n_train);
+}
+
 paro_status paro_optimise(paro_error *err, paro_calib_block *block,
                           const paro_optimise_options *options, paro_optimise_report *report)
 {
     stage s = {.block = block, .options = *options, .set = {.block = block}};
     double start = paro_clock_seconds();
     paro_status status = check_options(err, &s);
+    if (status == PARO_STATUS_OK && block->estimate != NULL)
+        return rehearse(err, &s);
     if (status == PARO_STATUS_OK)
         status = prepare(err, &s);
     if (status == PARO_STATUS_OK)

@@ -11,20 +11,15 @@ typedef struct rtn_task {
     const paro_quantised *out;
 } rtn_task;
 
-static float round_to_f16(float value)
-{
-    return paro_f32_from_f16(paro_f16_from_f32(value));
-}
-
 static void quantise_row(void *context, size_t row, int worker)
 {
     (void)worker;
     const rtn_task *task = context;
     const paro_quantised *q = task->out;
     size_t n_groups = q->n_in / q->group_size;
-    paro_ref_quantise_f32(task->w + row * q->n_in, 1, q->n_in, q->group_size, q->bits, round_to_f16,
-                          q->codes + row * q->n_in, q->scales + row * n_groups,
-                          q->zeros + row * n_groups);
+    paro_ref_quantise_f32(task->w + row * q->n_in, 1, q->n_in, q->group_size, q->bits,
+                          paro_f32_through_f16, q->codes + row * q->n_in,
+                          q->scales + row * n_groups, q->zeros + row * n_groups);
 }
 
 paro_status paro_rtn_quantise(paro_error *err, paro_pool *pool, const float *w,

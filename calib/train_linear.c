@@ -17,11 +17,6 @@
 
 enum { TASK_ROWS = 256, MAX_GROUP_SIZE = 32768 };
 
-static float round_to_f16(float value)
-{
-    return paro_f32_from_f16(paro_f16_from_f32(value));
-}
-
 static paro_status check_sizes(paro_error *err, const paro_train_linear *linear)
 {
     if (linear->n_out == 0 || linear->n_in == 0)
@@ -230,7 +225,7 @@ static void start_tile(const tile_task *task, size_t i, size_t group, size_t row
     task->kernels->range(tile, task->linear->group_size, &range);
     for (size_t l = 0; l < n_rows; l++) {
         size_t at = (row + l) * task->n_groups + group;
-        task->step[at] = fmaxf((range.high[l] - range.low[l]) / top, PARO_STEP_MIN);
+        task->step[at] = paro_train_step((range.high[l] - range.low[l]) / top);
         task->zero[at] = -range.low[l] / task->step[at];
     }
 }
@@ -302,15 +297,15 @@ static void round_tile(const tile_task *task, size_t i, size_t group, size_t row
         size_t at = (row + l) * task->n_groups + group;
         uint8_t *codes = out->codes + (row + l) * linear->n_in + group * group_size;
         if (linear->step == NULL) {
-            paro_ref_quantise_f32(u, 1, group_size, group_size, linear->bits, round_to_f16, codes,
-                                  &out->scales[at], &out->zeros[at]);
+            paro_ref_quantise_f32(u, 1, group_size, group_size, linear->bits, paro_f32_through_f16,
+                                  codes, &out->scales[at], &out->zeros[at]);
             continue;
         }
         if (!isfinite(linear->step[at]) || !isfinite(linear->zero[at])) {
             task->is_not_finite[i] = true;
             return;
         }
-        float scale = round_to_f16(fmaxf(linear->step[at], PARO_STEP_MIN));
+        float scale = paro_train_step(linear->step[at]);
         float zero = fminf(fmaxf(rintf(linear->zero[at]), 0), top);
         out->scales[at] = scale;
         out->zeros[at] = (uint8_t)zero;
@@ -329,7 +324,7 @@ static paro_status round_transform(paro_error *err, const paro_train_linear *fro
 {
     const double turn = 6.283185307179586;
     for (size_t i = 0; i < (size_t)from->krot * (from->n_in / 2); i++) {
-        to->theta[i] = round_to_f16((float)remainder((double)from->theta[i], turn));
+        to->theta[i] = paro_f32_through_f16((float)remainder((double)from->theta[i], turn));
         if (!isfinite(to->theta[i]))
             return paro_fail(err, PARO_STATUS_UNSUPPORTED,
                              "%s: round %zu, pair %zu: expected a finite angle, found %g",
@@ -337,7 +332,7 @@ static paro_status round_transform(paro_error *err, const paro_train_linear *fro
                              (double)from->theta[i]);
     }
     for (size_t c = 0; c < from->n_in; c++) {
-        float inverse = round_to_f16(1 / from->weight_channel_scales[c]);
+        float inverse = paro_f32_through_f16(1 / from->weight_channel_scales[c]);
         if (!isfinite(inverse) || !(inverse > 0))
             return paro_fail(err, PARO_STATUS_UNSUPPORTED,
                              "%s: channel %zu: expected a channel scale of 1/65504 to 1e7, so that "
@@ -346,6 +341,35 @@ static paro_status round_transform(paro_error *err, const paro_train_linear *fro
         to->weight_channel_scales[c] = 1 / inverse;
     }
     return PARO_STATUS_OK;
+}
+
+float paro_train_step(float step)
+{
+    return paro_f32_through_f16(fmaxf(step, PARO_STEP_MIN));
+}
+
+paro_status paro_train_linear_round_transform(paro_error *err, paro_train_linear *linear)
+{
+    if (linear->bits == 0 || linear->is_rounded)
+        return PARO_STATUS_OK;
+    const size_t n_theta = (size_t)linear->krot * (linear->n_in / 2);
+    paro_train_linear rounded = {.theta = malloc((n_theta + 1) * sizeof *rounded.theta),
+                                 .weight_channel_scales = malloc(linear->n_in * sizeof(float))};
+    paro_status status = PARO_STATUS_OK;
+    if (rounded.theta == NULL || rounded.weight_channel_scales == NULL)
+        status =
+            paro_fail_memory(err, (n_theta + linear->n_in) * sizeof(float), "a rounded transform");
+    if (status == PARO_STATUS_OK)
+        status = round_transform(err, linear, &rounded);
+    if (status == PARO_STATUS_OK) {
+        if (n_theta > 0)
+            memcpy(linear->theta, rounded.theta, n_theta * sizeof(float));
+        memcpy(linear->weight_channel_scales, rounded.weight_channel_scales,
+               linear->n_in * sizeof(float));
+    }
+    free(rounded.theta);
+    free(rounded.weight_channel_scales);
+    return status;
 }
 
 static paro_status check_rounded(paro_error *err, const tile_task *task)
@@ -461,7 +485,7 @@ paro_status paro_train_linear_effective(paro_error *err, const paro_train_linear
     if (inverse == NULL)
         return paro_fail_memory(err, linear->n_in * sizeof *inverse, "channel scales");
     for (size_t c = 0; c < linear->n_in; c++)
-        inverse[c] = round_to_f16(1 / linear->weight_channel_scales[c]);
+        inverse[c] = paro_f32_through_f16(1 / linear->weight_channel_scales[c]);
     tile_task task;
     paro_status status = task_new(err, linear, pool, &task);
     if (status == PARO_STATUS_OK) {

@@ -19,6 +19,10 @@
 /* A step below this counts as this, as in base/reference.h. */
 #define PARO_STEP_MIN 1e-5F
 
+/* A step as it is computed with: at least that, and as F16 holds it, which is what a checkpoint
+ * stores. */
+float paro_train_step(float step);
+
 /* Invariants: 1. everything is finite, scales are > 0; 2. theta of an empty pair slot (both
  * channels the same) is 0 and stays 0; 3. step and zero are both there or both NULL. */
 typedef struct paro_train_linear {
@@ -48,6 +52,12 @@ paro_status paro_train_linear_set_krot(paro_error *err, paro_train_linear *linea
 /* step and zero from the min and max of every group of u, where they are NULL. */
 paro_status paro_train_linear_start_quantiser(paro_error *err, paro_pool *pool,
                                               paro_train_linear *linear);
+
+/* theta and s become what a checkpoint can hold: theta (less whole turns) and 1 / s rounded to F16.
+ * What does not fit is PARO_STATUS_UNSUPPORTED, and nothing is changed then. Weights that are
+ * trained afterwards are trained for the transform that they will have. Nothing to do for a linear
+ * that is kept or rounded. */
+paro_status paro_train_linear_round_transform(paro_error *err, paro_train_linear *linear);
 
 /* Rounds to nearest: what a checkpoint can hold. theta (less whole turns) and 1 / s are rounded to
  * F16 first (and the linear's own set to what came out), u is computed from them, step rounded to

@@ -193,9 +193,12 @@ static paro_exit run_explain(cache_call *call, paro_error *err)
     const char *problem = call->args->rest.items[0];
     const char *arch = call->args->archs.n_items ? call->args->archs.items[0] : NULL;
 
-    if (paro_cache_explain(err, call->cache, problem, arch, (int)call->args->device, &e) !=
-        PARO_STATUS_OK)
-        return paro_console_fail(call->console, err);
+    paro_status status =
+        paro_cache_explain(err, call->cache, problem, arch, (int)call->args->device, &e);
+    if (status != PARO_STATUS_OK) {
+        paro_exit code = paro_console_fail(call->console, err);
+        return status == PARO_STATUS_INVALID_ARGUMENT ? PARO_EXIT_USAGE : code;
+    }
     paro_report_text(call->root, "problem", problem);
     paro_report_text(call->root, "grade", paro_grade_name(e.grade));
     paro_report_text(call->root, "config", e.config);

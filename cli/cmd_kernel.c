@@ -191,8 +191,10 @@ static paro_exit show(paro_console *console, const kernel_args *args, const paro
     paro_status status = paro_kernel_show(&err, problem ? problem : given, &o,
                                           (paro_kernel_stage)args->stage, &text, &n_bytes);
     free(problem);
-    if (status != PARO_STATUS_OK)
-        return paro_console_fail(console, &err);
+    if (status != PARO_STATUS_OK) {
+        paro_exit code = paro_console_fail(console, &err);
+        return status == PARO_STATUS_INVALID_ARGUMENT ? PARO_EXIT_USAGE : code;
+    }
     fwrite(text, 1, n_bytes, stdout);
     free(text);
     return PARO_EXIT_DONE;

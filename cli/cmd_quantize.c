@@ -144,6 +144,7 @@ typedef struct quantization {
     paro_model *model;
     paro_plan *plan;
     totals sums;
+    paro_plan_estimate cost; /* of a dry run */
     bool was_written;
     paro_quantize_result result; /* once it was */
 } quantization;
@@ -230,6 +231,11 @@ static bool print_plan(const quantization *q)
            "weight with scales and zero points\n",
            q->sums.n_quantized, q->sums.n_kept, paro_text_size(before, q->sums.n_bytes_before),
            paro_text_size(after, q->sums.n_bytes_after), bits);
+    if (paro_plan_calibrates(q->plan))
+        printf("every block: %s; about %s in all, %s of memory, %s on disk meanwhile\n",
+               q->cost.steps, paro_text_duration(bits, q->cost.seconds),
+               paro_text_size(before, q->cost.memory_bytes),
+               paro_text_size(after, q->cost.disk_bytes));
     printf("recipe SHA-256 %s\n", paro_plan_recipe_sha256(q->plan));
     return ok;
 }
@@ -291,6 +297,13 @@ static paro_report *make_report(const quantization *q)
     paro_report_node *recipe = paro_report_object(root, "recipe");
     paro_report_text(recipe, "path", q->args->recipe);
     paro_report_text(recipe, "sha256", paro_plan_recipe_sha256(q->plan));
+    if (q->args->dry_run && paro_plan_calibrates(q->plan)) {
+        paro_report_node *cost = paro_report_object(root, "estimate");
+        paro_report_text(cost, "steps", q->cost.steps);
+        paro_report_real(cost, "seconds", q->cost.seconds);
+        paro_report_integer(cost, "memory_bytes", q->cost.memory_bytes);
+        paro_report_integer(cost, "disk_bytes", q->cost.disk_bytes);
+    }
     paro_report_node *sums = paro_report_object(root, "totals");
     paro_report_integer(sums, "n_quantized", q->sums.n_quantized);
     paro_report_integer(sums, "n_kept", q->sums.n_kept);
@@ -427,6 +440,16 @@ static paro_exit write_checkpoint(paro_console *console, quantization *q)
     return code;
 }
 
+static paro_exit estimate_cost(paro_console *console, quantization *q)
+{
+    const paro_quantize_options o = {.memory_bytes = q->args->memory_bytes};
+    paro_error err;
+
+    if (paro_plan_estimate_cost(&err, q->model, q->plan, &o, &q->cost) == PARO_STATUS_OK)
+        return PARO_EXIT_DONE;
+    return paro_console_fail(console, &err);
+}
+
 /* `text` for a shell: as it is, or in quotes. */
 static char *quoted(const char *text)
 {
@@ -458,8 +481,8 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
     if (code != PARO_EXIT_DONE)
         return code;
     code = make_plan(console, &q);
-    if (code == PARO_EXIT_DONE && !q.args->dry_run)
-        code = write_checkpoint(console, &q);
+    if (code == PARO_EXIT_DONE)
+        code = q.args->dry_run ? estimate_cost(console, &q) : write_checkpoint(console, &q);
     if (code != PARO_EXIT_DONE)
         goto done;
     paro_console_pause(console);

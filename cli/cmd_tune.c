@@ -137,12 +137,21 @@ static void tuned(void *context, const paro_tune_row *row)
         paro_table_cell(t->table, "%.2f", row->spread_us);
         paro_table_cell(t->table, "%.0f %%",
                         row->median_us > 0 ? 100 * row->floor_us / row->median_us : 0);
-        paro_table_cell(t->table, "%.0f %%", 100 * row->occupancy);
+        if (row->from_cache)
+            paro_table_cell(t->table, "-");
+        else
+            paro_table_cell(t->table, "%.0f %%", 100 * row->occupancy);
         paro_table_cell(t->table, "%.2f",
                         row->median_us > 0 ? row->default_us / row->median_us : 0);
-        paro_table_cell(t->table, "%u/%u", row->n_timed, row->n_candidates);
+        if (row->from_cache)
+            paro_table_cell(t->table, "-/%u", row->n_candidates);
+        else
+            paro_table_cell(t->table, "%u/%u", row->n_timed, row->n_candidates);
         paro_table_cell(t->table, "%u", row->n_ties);
-        paro_table_cell(t->table, "%u", row->n_wrong + row->n_crashed + row->n_hung);
+        if (row->from_cache)
+            paro_table_cell(t->table, "-");
+        else
+            paro_table_cell(t->table, "%u", row->n_wrong + row->n_crashed + row->n_hung);
         paro_table_cell(t->table, "%s%s", row->config, row->from_cache ? " (cached)" : "");
     }
     paro_console_pause(t->console);
@@ -227,7 +236,9 @@ static paro_exit compile_only(paro_console *console, const tune_args *args, paro
                paro_problems_count(problems), s.n_kernels, s.n_from_cache, s.n_no_path, s.n_failed,
                s.n_spilling, s.seconds, console->environment.cache);
     }
-    return s.n_failed == 0 ? code : s.n_kernels > 0 ? PARO_EXIT_PARTLY : PARO_EXIT_FAILED;
+    if (s.n_failed == 0)
+        return code;
+    return s.n_kernels + s.n_from_cache > 0 ? PARO_EXIT_PARTLY : PARO_EXIT_FAILED;
 }
 
 static paro_exit tune(paro_console *console, const tune_args *args, paro_cache *cache,
@@ -321,6 +332,10 @@ static paro_exit run(paro_console *console, const void *args, const paro_strings
                            "option '--shard': expected I/N with I from 1 to N, found "
                            "'%.100s'",
                            a->shard);
+        return PARO_EXIT_USAGE;
+    }
+    if (a->archs.n_items && !a->compile_only) {
+        paro_console_error(console, "--arch is of --compile-only: a GPU is tuned as what it is");
         return PARO_EXIT_USAGE;
     }
     if (!cache_options.path) {

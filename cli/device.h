@@ -13,8 +13,8 @@
 #define PARO_DEVICE_HELP                                                                           \
     "where the model runs: cpu; cuda:N, or cuda for the first; or auto: the first GPU where "      \
     "there "                                                                                       \
-    "is one, a driver for it and kernels (in the cache, or NVRTC to compile them), else the CPU. " \
-    "The default is $PARO_DEVICE, else auto"
+    "is one, a driver for it and kernels (in the cache, or NVRTC to compile them), else the CPU; " \
+    "or emulator: a GPU's kernels on the CPU, slowly. The default is $PARO_DEVICE, else auto"
 
 /* Options for a model on a device (NULL: the environment's, else auto; its name belongs to argv);
  * the console must not move. */

@@ -84,6 +84,17 @@ static bool is_arch(const char *name)
     return false;
 }
 
+static void say_archs(paro_console *console)
+{
+    char names[256] = "";
+    const char *known;
+    size_t n = 0;
+
+    for (size_t i = 0; (known = paro_arch_name(i)) && n < sizeof names; i++)
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", known);
+    paro_console_hint(console, "archs are %s", names);
+}
+
 paro_exit paro_arch_names_read(paro_console *console, const paro_strings *given,
                                paro_arch_names *out)
 {
@@ -102,8 +113,7 @@ paro_exit paro_arch_names_read(paro_console *console, const paro_strings *given,
                 continue;
             }
             paro_console_error(console, "option '--arch': there is no arch '%.100s'", word);
-            paro_console_hint(console, "archs are sm_75, sm_80, sm_90, sm_100, sm_120 and others: "
-                                       "see docs/codegen.md");
+            say_archs(console);
             free(name);
             free(copy);
             paro_arch_names_release(&archs);

@@ -8,7 +8,7 @@
 
 #include "cpu/exp.h"
 
-enum { N_LANES = 8 };
+enum { N_LANES = 8, PIECE = 256 }; /* of a sum; of a swiglu */
 
 /* In double: the sum of squares of a long row must not lose what the norm's epsilon adds. */
 static double squares(const float *x, size_t n)
@@ -52,8 +52,13 @@ void paro_ops_rope(float *x, size_t n_rows, size_t n_heads, size_t head_dim, con
 
 void paro_ops_swiglu(float *gate_io, const float *up, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        gate_io[i] = gate_io[i] / (1 + paro_exp_f32(-gate_io[i])) * up[i];
+    for (size_t first = 0; first < n; first += PIECE) {
+        size_t end = n - first < PIECE ? n : first + PIECE;
+        float sigmoids[PIECE];
+        paro_sigmoids_f32(gate_io + first, end - first, sigmoids);
+        for (size_t i = first; i < end; i++)
+            gate_io[i] *= sigmoids[i - first] * up[i];
+    }
 }
 
 void paro_ops_add(float *x, const float *y, size_t n)

@@ -17,6 +17,7 @@
 #include "cpu/train_ops.h"
 
 typedef float vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t integers __attribute__((vector_size(4 * LANES)));
 
 static inline vector load(const float *p)
 {
@@ -33,33 +34,60 @@ static inline float total(vector v)
     return sum;
 }
 
+/* Of PARTS vectors: an addition takes as long as some to begin. */
+enum { PARTS = 4, STEP = PARTS * LANES };
+
 static float dot(const float *a, const float *b, size_t n)
 {
-    vector even = {0}, odd = {0};
+    vector parts[PARTS] = {0};
     size_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        even += load(a + i) * load(b + i);
-        odd += load(a + i + LANES) * load(b + i + LANES);
-    }
-    float sum = total(even + odd);
+    for (; i + STEP <= n; i += STEP)
+        for (size_t part = 0; part < PARTS; part++)
+            parts[part] += load(a + i + part * LANES) * load(b + i + part * LANES);
+    for (; i + LANES <= n; i += LANES)
+        parts[0] += load(a + i) * load(b + i);
+    float sum = total((parts[0] + parts[1]) + (parts[2] + parts[3]));
     for (; i < n; i++)
         sum += a[i] * b[i];
     return sum;
 }
 
+static float sum_of(const float *x, size_t n)
+{
+    vector parts[PARTS] = {0};
+    size_t i = 0;
+    for (; i + STEP <= n; i += STEP)
+        for (size_t part = 0; part < PARTS; part++)
+            parts[part] += load(x + i + part * LANES);
+    for (; i + LANES <= n; i += LANES)
+        parts[0] += load(x + i);
+    float sum = total((parts[0] + parts[1]) + (parts[2] + parts[3]));
+    for (; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+
+static inline vector larger(vector a, vector b)
+{
+    integers is_larger = a > b;
+    return (vector)((is_larger & (integers)a) | (~is_larger & (integers)b));
+}
+
 static float highest(const float *x, size_t n)
 {
     float max = x[0];
+    vector parts[PARTS];
+    for (size_t part = 0; part < PARTS; part++)
+        parts[part] = (vector){0} + max;
     size_t i = 0;
-    if (n >= LANES) {
-        float lanes[LANES];
-        memcpy(lanes, x, sizeof lanes);
-        for (i = LANES; i + LANES <= n; i += LANES)
-            for (size_t lane = 0; lane < LANES; lane++)
-                lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
-        for (size_t lane = 0; lane < LANES; lane++)
-            max = lanes[lane] > max ? lanes[lane] : max;
-    }
+    for (; i + STEP <= n; i += STEP)
+        for (size_t part = 0; part < PARTS; part++)
+            parts[part] = larger(load(x + i + part * LANES), parts[part]);
+    for (; i + LANES <= n; i += LANES)
+        parts[0] = larger(load(x + i), parts[0]);
+    vector lanes = larger(larger(parts[0], parts[1]), larger(parts[2], parts[3]));
+    for (size_t lane = 0; lane < LANES; lane++)
+        max = lanes[lane] > max ? lanes[lane] : max;
     for (; i < n; i++)
         max = x[i] > max ? x[i] : max;
     return max;
@@ -70,15 +98,8 @@ static void softmax(float *x, size_t n)
     float max = highest(x, n);
     for (size_t i = 0; i < n; i++)
         x[i] = paro_exp_f32(x[i] - max);
-    vector lanes = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        lanes += load(x + i);
-    float sum = total(lanes);
-    for (; i < n; i++)
-        sum += x[i];
-    float factor = 1 / sum;
-    for (i = 0; i < n; i++)
+    float factor = 1 / sum_of(x, n);
+    for (size_t i = 0; i < n; i++)
         x[i] *= factor;
 }
 
@@ -89,20 +110,30 @@ static void softmax_backward(const float *p, size_t n, float scale, float *d)
         d[i] = scale * p[i] * (d[i] - mean);
 }
 
+enum { PIECE = 256 }; /* of a swiglu */
+
 static void swiglu(const float *gate, const float *up, size_t n, float *y)
 {
-    for (size_t i = 0; i < n; i++)
-        y[i] = gate[i] / (1 + paro_exp_f32(-gate[i])) * up[i];
+    for (size_t first = 0; first < n; first += PIECE) {
+        size_t end = n - first < PIECE ? n : first + PIECE;
+        float sigmoids[PIECE];
+        paro_sigmoids_f32(gate + first, end - first, sigmoids);
+        for (size_t i = first; i < end; i++)
+            y[i] = gate[i] * sigmoids[i - first] * up[i];
+    }
 }
 
 static void swiglu_backward(const float *d, size_t n, float *gate, float *up)
 {
-    for (size_t i = 0; i < n; i++) {
-        float x = gate[i];
-        float sigmoid = 1 / (1 + paro_exp_f32(-x));
-        float silu = x * sigmoid;
-        gate[i] = d[i] * up[i] * (sigmoid + silu * (1 - sigmoid));
-        up[i] = d[i] * silu;
+    for (size_t first = 0; first < n; first += PIECE) {
+        size_t end = n - first < PIECE ? n : first + PIECE;
+        float sigmoids[PIECE];
+        paro_sigmoids_f32(gate + first, end - first, sigmoids);
+        for (size_t i = first; i < end; i++) {
+            float sigmoid = sigmoids[i - first], silu = gate[i] * sigmoid;
+            gate[i] = d[i] * up[i] * (sigmoid + silu * (1 - sigmoid));
+            up[i] = d[i] * silu;
+        }
     }
 }
 

@@ -8,23 +8,46 @@
 #include <string.h>
 
 #include "base/nearest.h"
+#include "families/adamw.h"
 #include "families/attention.h"
 #include "families/embed.h"
+#include "families/fake_quant.h"
+#include "families/fake_quant_grad.h"
 #include "families/linear_16.h"
 #include "families/linear_w4.h"
 #include "families/norm.h"
+#include "families/norm_grad.h"
 #include "families/pack_w4.h"
 #include "families/read.h"
 #include "families/rope.h"
+#include "families/rope_grad.h"
 #include "families/rotate.h"
 #include "families/sample.h"
+#include "families/smooth_l1.h"
 #include "families/swiglu.h"
+#include "families/swiglu_grad.h"
 
 /* One line for each; its header is families/NAME.h. NULL ends the table. */
 static const paro_family *const families[] = {
-    &paro_family_rotate, &paro_family_linear_w4, &paro_family_pack_w4,   &paro_family_linear_16,
-    &paro_family_norm,   &paro_family_rope,      &paro_family_attention, &paro_family_swiglu,
-    &paro_family_embed,  &paro_family_sample,    &paro_family_read,      NULL,
+    &paro_family_rotate,
+    &paro_family_linear_w4,
+    &paro_family_pack_w4,
+    &paro_family_linear_16,
+    &paro_family_norm,
+    &paro_family_rope,
+    &paro_family_attention,
+    &paro_family_swiglu,
+    &paro_family_embed,
+    &paro_family_sample,
+    &paro_family_read,
+    &paro_family_fake_quant,
+    &paro_family_fake_quant_grad,
+    &paro_family_adamw,
+    &paro_family_smooth_l1,
+    &paro_family_norm_grad,
+    &paro_family_swiglu_grad,
+    &paro_family_rope_grad,
+    NULL,
 };
 
 const paro_family *paro_family_get(size_t n)

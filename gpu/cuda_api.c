@@ -26,8 +26,8 @@ paro_status paro_cuda_api_load(paro_error *err, const char *library, paro_cuda_a
     if (handle == NULL) {
         const char *reason = dlerror();
         return paro_fail(err, PARO_STATUS_UNSUPPORTED,
-                         "no CUDA driver: %s cannot be loaded (%s); install the driver of the GPU, "
-                         "or run with --device cpu",
+                         "no CUDA driver: %s cannot be loaded (%s); install the driver of the GPU "
+                         "(models also run without one: paro run --device cpu)",
                          library, reason != NULL ? reason : "no reason given");
     }
     paro_cuda_api api;

@@ -207,6 +207,19 @@ static int block_round(lua_State *state)
     return 0;
 }
 
+/* block:round_transform() */
+static int block_round_transform(lua_State *state)
+{
+    stage s = begin(state, "block:round_transform", NULL, 0);
+    paro_error err;
+    paro_status status = PARO_STATUS_OK;
+    enter(&s);
+    for (int slot = 0; slot < PARO_SLOT_COUNT && status == PARO_STATUS_OK; slot++)
+        status = paro_train_linear_round_transform(&err, &s.block->linears[slot]);
+    leave(&s, status, &err);
+    return 0;
+}
+
 /* block:loss{samples="validation" or "train", quantised=true} */
 static int block_loss(lua_State *state)
 {
@@ -235,5 +248,7 @@ static int block_loss(lua_State *state)
 }
 
 const luaL_Reg paro_lua_block_stages[] = {
-    {"pairs", block_pairs}, {"optimise", block_optimise}, {"awq", block_awq}, {"gptq", block_gptq},
-    {"round", block_round}, {"loss", block_loss},         {NULL, NULL}};
+    {"pairs", block_pairs}, {"optimise", block_optimise},
+    {"awq", block_awq},     {"gptq", block_gptq},
+    {"round", block_round}, {"round_transform", block_round_transform},
+    {"loss", block_loss},   {NULL, NULL}};

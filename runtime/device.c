@@ -35,7 +35,7 @@ paro_status paro_device_parse(paro_error *err, const char *text, paro_device_cho
     const size_t n = digits == NULL ? 0 : strlen(digits);
     if (digits != NULL && (n == 0 || n > 4 || strspn(digits, "0123456789") != n))
         return paro_fail(err, PARO_STATUS_INVALID_ARGUMENT,
-                         "device: expected auto, cpu, cuda or cuda:N, found '%s'", text);
+                         "device: expected auto, cpu, cuda, cuda:N or emulator, found '%s'", text);
     if (digits != NULL)
         choice.ordinal = atoi(digits);
     *out = choice;

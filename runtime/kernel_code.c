@@ -4,11 +4,13 @@
  */
 #include "runtime/kernel_code.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "cache/near.h"
 
 /* ---- the cache --------------------------------------------------------------
  */
@@ -238,20 +240,38 @@ static paro_status find_target(paro_error *err, paro_kernel_world *world, const 
     return status == PARO_STATUS_NOT_FOUND ? PARO_STATUS_OK : status;
 }
 
+/* The target that suits the capability best after those of rank *rank or less; NULL: no more. */
+static const char *next_target(uint32_t capability, int *rank)
+{
+    const char *best = NULL;
+    int least = INT_MAX;
+    for (size_t i = 0; paro_arch_get(i) != NULL; i++) {
+        const char *const names[] = {paro_arch_get(i)->name, paro_arch_get(i)->virtual_name};
+        for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+            const int its = paro_cache_target_rank(names[k], capability);
+            if (its > *rank && its < least) {
+                least = its;
+                best = names[k];
+            }
+        }
+    }
+    *rank = least;
+    return best;
+}
+
 paro_status paro_kernel_code_find(paro_error *err, paro_kernel_world *world, paro_kernel_code *code,
                                   bool *found)
 {
+    const uint32_t capability = paro_gpu_info(world->gpu)->capability;
     bool has = false;
-    char target[PARO_KERNEL_TARGET_BYTES];
-    memcpy(target, code->target, sizeof target);
+    int rank = -1;
+    char own[PARO_KERNEL_TARGET_BYTES];
+    memcpy(own, code->target, sizeof own);
+    const char *target = world->cache != NULL ? own : NULL;
     paro_status status = PARO_STATUS_OK;
-    if (world->cache != NULL)
+    while (target != NULL && status == PARO_STATUS_OK && !has) {
         status = find_target(err, world, target, code, &has);
-    for (size_t i = 0; world->cache != NULL && status == PARO_STATUS_OK && !has; i++) {
-        const paro_arch *arch = paro_arch_get(i);
-        if (arch == NULL || arch->capability > world->arch.capability)
-            break;
-        status = find_target(err, world, arch->virtual_name, code, &has);
+        target = next_target(capability, &rank);
     }
     if (status == PARO_STATUS_OK)
         *found = has;

@@ -69,8 +69,8 @@ paro_status paro_kernel_code_render(paro_error *err, paro_kernel_world *world,
                                     const paro_problem *problem, const paro_kernel_config *config,
                                     paro_kernel_code *out);
 
-/* Binary from the cache, for the target or as PTX of an older arch; *found tells. Damaged rows are
- * misses. */
+/* Binary from the cache: for the target, for a lower minor version of the same major one, as PTX,
+ * in the order of paro_cache_target_rank; *found tells. Damaged rows are misses. */
 paro_status paro_kernel_code_find(paro_error *err, paro_kernel_world *world, paro_kernel_code *code,
                                   bool *found);
 

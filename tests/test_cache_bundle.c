@@ -219,12 +219,57 @@ static void test_merge_in_any_order(void **state)
     free(path);
 }
 
+/* Indexes that lead to another row: what they say of it does not fit its hash; what is asked for
+ * counts as missing, and is taken over. */
+static void test_import_past_damaged_indexes(void **state)
+{
+    char *path = test_path(*state, "cache.db"), *bundle = test_path(*state, "bundle");
+    paro_error err;
+    paro_merge_result merged;
+    paro_arena arena = {0};
+    paro_cache_kernel kernel;
+    test_row row, own;
+    test_row_make(&row, 1);
+    test_row_make(&own, 0);
+    /* What the indexes below hold in the key's place. */
+    memcpy(own.kernel.source_hash, row.kernel.key, sizeof own.kernel.source_hash);
+    own.winner.config = row.winner.problem;
+    own.winner.layout = row.winner.layout;
+    paro_cache *cache = test_cache_open(bundle, false);
+    assert_ok(paro_cache_put_kernel(&err, cache, &row.kernel));
+    assert_ok(paro_cache_put_winner(&err, cache, &row.winner));
+    paro_cache_free(cache);
+    cache = test_cache_open(path, false);
+    assert_ok(paro_cache_put_kernel(&err, cache, &own.kernel));
+    assert_ok(paro_cache_put_winner(&err, cache, &own.winner));
+    paro_cache_free(cache);
+    test_sql(path, "PRAGMA writable_schema=1;UPDATE sqlite_schema SET sql=replace(replace(sql,"
+                   "'(key)','(source_hash)'),'(problem,dev','(config,dev') WHERE type='index' AND "
+                   "name LIKE '%s_key'");
+    test_sql(path, "REINDEX");
+    test_sql(path, "PRAGMA writable_schema=1;UPDATE sqlite_schema SET sql=replace(replace(sql,"
+                   "'(source_hash)','(key)'),'(config,dev','(problem,dev') WHERE type='index' AND "
+                   "name LIKE '%s_key'");
+    cache = test_cache_open(path, false);
+    assert_ok(paro_cache_import(&err, cache, bundle, NULL, &merged));
+    assert_int_equal(merged.n_kernels_added, 1);
+    assert_int_equal(merged.n_winners_added, 1);
+    assert_int_equal(merged.n_winners_kept + merged.n_winners_replaced, 0);
+    assert_ok(paro_cache_get_kernel(&err, cache, row.kernel.key, &arena, &kernel));
+    assert_true(test_kernel_equal(&kernel, &row.kernel));
+    paro_arena_release(&arena);
+    paro_cache_free(cache);
+    free(path);
+    free(bundle);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_export_import, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_export_filters, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_merge_in_any_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_import_past_damaged_indexes, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "cache/cache.h"
 #include "codegen/codegen.h"
 #include "tests/support.h"
 
@@ -105,7 +106,8 @@ static void test_usage(void **state)
         {2, {"cache", "info", "x"}, "takes nothing"},
         {1, {"cache", "import", "/nonexistent/file"}, "/nonexistent/file"},
         {1, {"cache", "import", "README.md"}, "README.md"},
-        {1, {"cache", "explain", "rotate:x=1", "--arch", "sm_90"}, "rotate"},
+        {2, {"cache", "explain", "rotate:x=1", "--arch", "sm_90"}, "rotate"},
+        {2, {"cache", "explain", ROTATE, "--arch", "sm_91"}, "sm_91"},
         {2, {"cache", "export", "x.db", "-a", "sm_90", "-a", "sm_80"}, "takes one --arch, found 2"},
         {1, {"cache", "export", "x.db", "-a", "sm_9"}, "such as sm_90"},
         {2, {"tune"}, "--model DIR or --problem P"},
@@ -113,6 +115,7 @@ static void test_usage(void **state)
         {2, {"tune", "-p", ROTATE, "--shard", "5/4"}, "I/N"},
         {2, {"tune", "-p", ROTATE, "--strategy", "luck"}, "no strategy 'luck'"},
         {2, {"tune", "-p", ROTATE, "--compile-only"}, "--arch"},
+        {2, {"tune", "-p", ROTATE, "--arch", "sm_90"}, "--compile-only"},
         {2, {"bench", "disks"}, "expected kernels"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -122,6 +125,37 @@ static void test_usage(void **state)
                      cases[i].args[1] ? cases[i].args[1] : "", p.code, p.err);
         process_free(&p);
     }
+    test_dir_remove(dir);
+}
+
+/* What a stranger's row says does not command the terminal. */
+static void test_explain_is_printable(void **state)
+{
+    (void)state;
+    paro_error err;
+    paro_cache *cache = NULL;
+    paro_problem problem;
+    char *dir = new_cache(), text[PARO_PROBLEM_TEXT_BYTES];
+    assert_ok(paro_problem_parse(&err, ROTATE, &problem));
+    paro_problem_print(&problem, text);
+    paro_cache_winner row = {.problem = text,
+                             .device_class = "sm_90",
+                             .layout = "",
+                             .config = "\x1b[2Jtokens",
+                             .clock = "",
+                             .device = "",
+                             .driver = "",
+                             .strategy = ""};
+    assert_ok(paro_template_hash(&err, problem.family, row.template_hash));
+    assert_ok(paro_cache_open(&err, &(paro_cache_options){.path = getenv("PARO_CACHE")}, &cache));
+    assert_ok(paro_cache_put_winner(&err, cache, &row));
+    paro_cache_free(cache);
+    process p = RUN("cache", "explain", ROTATE, "--arch", "sm_90");
+    assert_exit(p, 0);
+    assert_contains(p.out, "the row of sm_90 is not used");
+    assert_contains(p.out, "[2Jtokens");
+    assert_null(strchr(p.out, '\x1b'));
+    process_free(&p);
     test_dir_remove(dir);
 }
 
@@ -195,6 +229,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_compile_export_import),
                                        cmocka_unit_test(test_usage), cmocka_unit_test(test_places),
+                                       cmocka_unit_test(test_explain_is_printable),
                                        cmocka_unit_test(test_no_gpu)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

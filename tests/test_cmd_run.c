@@ -63,7 +63,7 @@ static void test_devices(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         p = RUN("run", DEMO_MODEL, "-p", "The", "-n2", "--device", wrong[i]);
         assert_exit(p, 1);
-        assert_contains(p.err, "device: expected auto, cpu, cuda or cuda:N, found");
+        assert_contains(p.err, "device: expected auto, cpu, cuda, cuda:N or emulator, found");
         process_free(&p);
     }
     /* There is no machine with so many. */

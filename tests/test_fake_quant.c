@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/dtype.h"
 #include "calib/fake_quant.h"
 #include "tests/train_fixture.h"
 
@@ -22,6 +23,7 @@ typedef struct surrogate {
     double *round_offset; /* [n_out, n_in] round(u / d) - u / d, and what clamping adds to r */
     double *bound;        /* [n_out, n_in] c where it is cut off; NaN inside */
     double *zero_offset;  /* [n_out, n_groups] z less what it is rounded from */
+    double *step_offset;  /* likewise, of d */
     double *w_hat;        /* [n_out, n_in] of the last value */
 } surrogate;
 
@@ -66,6 +68,9 @@ static double cell(surrogate *s, size_t row, size_t group, bool freeze)
         high = fmax(high, u[c]);
     }
     double d = s->step != NULL ? s->step[at] : fmax((high - low) / top, 1e-5);
+    if (freeze)
+        s->step_offset[at] = (double)paro_f32_through_f16((float)d) - d;
+    d += s->step_offset[at];
     double zero = s->step != NULL ? s->zero[at] : -low / d;
     if (freeze)
         s->zero_offset[at] = fmin(fmax(rint(zero), 0), top) - zero;
@@ -103,6 +108,7 @@ static surrogate new_surrogate(const paro_train_linear *l, const float *d_w_hat,
     s.round_offset = doubles(NULL, n);
     s.bound = doubles(NULL, n);
     s.zero_offset = doubles(NULL, n_cells);
+    s.step_offset = doubles(NULL, n_cells);
     s.w_hat = doubles(NULL, n);
     for (size_t row = 0; row < l->n_out; row++)
         for (size_t group = 0; group < l->n_in / l->group_size; group++)
@@ -112,8 +118,8 @@ static surrogate new_surrogate(const paro_train_linear *l, const float *d_w_hat,
 
 static void free_surrogate(surrogate *s)
 {
-    double *all[] = {s->w,     s->theta,       s->scales, s->step, s->zero, s->round_offset,
-                     s->bound, s->zero_offset, s->w_hat};
+    double *all[] = {s->w,     s->theta,       s->scales,      s->step, s->zero, s->round_offset,
+                     s->bound, s->zero_offset, s->step_offset, s->w_hat};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }

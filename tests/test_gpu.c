@@ -70,6 +70,10 @@ static void test_what_other_devices_lack(void **state)
     paro_gpu gpu = {.backend = &emulated, .info = {.name = "a device"}};
     assert_fails(paro_nvml_new(&err, &gpu, &nvml), PARO_STATUS_UNSUPPORTED, "a device");
     assert_fails(paro_cublaslt_new(&err, &gpu, NULL, &lt), PARO_STATUS_UNSUPPORTED, "a device");
+    /* No library, or none that knows such a device. */
+    snprintf(gpu.pci_id, sizeof gpu.pci_id, "ffff:ff:1f.0");
+    assert_fails(paro_nvml_new(&err, &gpu, &nvml), PARO_STATUS_UNSUPPORTED, "NVML");
+    assert_null(nvml);
     const paro_gpu_backend cuda = {.kind = PARO_GPU_KIND_CUDA};
     gpu.backend = &cuda;
     assert_fails(paro_cublaslt_new(&err, &gpu, "libcublasLt-not-there.so", &lt),

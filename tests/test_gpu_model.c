@@ -352,7 +352,7 @@ static void test_names(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         paro_device_choice choice;
         assert_fails(paro_device_parse(&err, bad[i], &choice), PARO_STATUS_INVALID_ARGUMENT,
-                     "expected auto, cpu, cuda or cuda:N");
+                     "expected auto, cpu, cuda, cuda:N or emulator");
     }
     paro_model *model = NULL;
     assert_fails(paro_model_open(&err, demo, &(paro_model_options){.device = "tpu"}, &model),

@@ -369,6 +369,8 @@ static void test_targets(void **state)
         bool found;
     } rows[] = {{90, "sm_90", "sm_90", true},        {90, "sm_90", "sm_80", false},
                 {90, "sm_90", "compute_80", true},   {90, "sm_90", "compute_120", false},
+                {86, "sm_86", "sm_80", true},        {80, "sm_80", "sm_86", false},
+                {87, "sm_87", "sm_86", false},       {121, "sm_121", "sm_120", true},
                 {87, "sm_87", "sm_87", true},        {139, "sm_121", "sm_121", false},
                 {139, "sm_121", "compute_121", true}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -385,6 +387,38 @@ static void test_targets(void **state)
             assert_fails(paro_kernels_load(&err, kernels, &request, 1), PARO_STATUS_UNSUPPORTED,
                          "found no kernel");
         assert_int_equal(k.n_images, rows[i].found);
+        paro_kernels_free(kernels);
+        free(path);
+        test_dir_remove(dir);
+    }
+}
+
+/* Of one source's kernels for several targets the best: a cubin of the nearest lower minor version,
+ * then PTX of the newest arch. */
+static void test_best_target(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *targets[3];
+        const char *code;
+    } rows[] = {{{"compute_75", "compute_86", "compute_80"}, "compute_86"},
+                {{"compute_89", "sm_80", "sm_86"}, "sm_86"},
+                {{"compute_89", "sm_75", "sm_80"}, "sm_80"},
+                {{"sm_87", "compute_75", "sm_90"}, "compute_75"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        paro_error err;
+        fake_gpu k;
+        fake_gpu_init(&k, PARO_GPU_KIND_CUDA, 89);
+        char *dir = test_dir_new(), *path = test_path(dir, "cache.db");
+        for (size_t t = 0; t < 3; t++)
+            fill_cache(path, swiglu, NULL, "sm_89", rows[i].targets[t], rows[i].targets[t], false,
+                       NULL);
+        paro_kernel_request request = {.problem = problem_of(swiglu)};
+        paro_kernels *kernels =
+            new_kernels(&k.gpu, &(paro_kernels_options){.cache_path = path, .no_nvrtc = true});
+        assert_ok(paro_kernels_load(&err, kernels, &request, 1));
+        assert_int_equal(k.n_images, 1);
+        assert_memory_equal(k.images[0], rows[i].code, strlen(rows[i].code));
         paro_kernels_free(kernels);
         free(path);
         test_dir_remove(dir);
@@ -493,8 +527,9 @@ int main(void)
         cmocka_unit_test(test_shared_fails), cmocka_unit_test(test_layouts),
         cmocka_unit_test(test_one_bad_file), cmocka_unit_test(test_damaged_winner),
         cmocka_unit_test(test_nothing),      cmocka_unit_test(test_winner),
-        cmocka_unit_test(test_targets),      cmocka_unit_test(test_wrong_kernel),
-        cmocka_unit_test(test_compiled),     cmocka_unit_test(test_unsupported),
+        cmocka_unit_test(test_targets),      cmocka_unit_test(test_best_target),
+        cmocka_unit_test(test_wrong_kernel), cmocka_unit_test(test_compiled),
+        cmocka_unit_test(test_unsupported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,7 +115,7 @@ static fixture *small_fixture(const paro_observer *observer, int n_threads)
     paro_rng_seed(&rng, 3);
     f->dir = small_model_write(&shape, 5);
     f->model = small_model_open(f->dir, n_threads);
-    f->x = (paro_activations){16, 8, 32, small_normals(&rng, (size_t)16 * 8 * 32, 1)};
+    f->x = (paro_activations){16, 8, 32, small_normals(&rng, (size_t)16 * 8 * 32, 1), 0};
     make_target(f);
     make_block(f, observer, 12, 3, 32, 4);
     return f;
@@ -131,7 +131,7 @@ static fixture *demo_fixture(const paro_observer *observer)
     assert_ok(paro_model_open(&err, "models/demo", NULL, &f->model));
     size_t hidden = f->model->config.hidden, n = (size_t)N_SAMPLES * N_TOKENS;
     const paro_tensor *table = f->model->embedding;
-    f->x = (paro_activations){N_SAMPLES, N_TOKENS, hidden, malloc(n * hidden * sizeof(float))};
+    f->x = (paro_activations){N_SAMPLES, N_TOKENS, hidden, malloc(n * hidden * sizeof(float)), 0};
     paro_rng rng;
     paro_rng_seed(&rng, 11);
     for (size_t i = 0; i < n; i++) {

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The n-th allocation fails, for every n: each call says so with PARO_STATUS_OUT_OF_MEMORY, leaves
- * its output alone, and loses nothing (under AddressSanitizer, which counts).
- *
- * The linker replaces malloc and its kin in this program's own objects (CMakeLists.txt, --wrap);
- * what shared libraries allocate does not fail. jansson's reader (2.14) would not bear it: where
- * its buffer cannot grow it goes on and writes past its end.
+ * its output alone, and loses nothing (under AddressSanitizer, which counts). What trains and
+ * searches blocks has test_out_of_memory_calib.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +10,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <stdatomic.h>
 
 #include <paro/paro.h>
 
@@ -25,91 +21,12 @@
 #include "base/thread.h"
 #include "cache/cache.h"
 #include "calib/dataset.h"
-#include "calib/optimise.h"
-#include "calib/pairs.h"
 #include "calib/plan.h"
 #include "codegen/codegen.h"
 #include "families/model_problems.h"
 #include "tests/block_fixture.h"
+#include "tests/failing_memory.h"
 #include "tests/support.h"
-
-/* Allocations until one fails; negative: none does. */
-static atomic_long until_failure = -1;
-static atomic_bool has_failed;
-
-static bool fails_now(void)
-{
-    if (atomic_load(&until_failure) < 0 || atomic_fetch_sub(&until_failure, 1) != 0)
-        return false;
-    atomic_store(&has_failed, true);
-    return true;
-}
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t count, size_t n);
-void *__real_realloc(void *p, size_t n);
-char *__real_strdup(const char *s);
-char *__real_strndup(const char *s, size_t n);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t count, size_t n);
-void *__wrap_realloc(void *p, size_t n);
-char *__wrap_strdup(const char *s);
-char *__wrap_strndup(const char *s, size_t n);
-
-void *__wrap_malloc(size_t n)
-{
-    return fails_now() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t count, size_t n)
-{
-    return fails_now() ? NULL : __real_calloc(count, n);
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-    return fails_now() ? NULL : __real_realloc(p, n);
-}
-
-char *__wrap_strdup(const char *s)
-{
-    return fails_now() ? NULL : __real_strdup(s);
-}
-
-char *__wrap_strndup(const char *s, size_t n)
-{
-    return fails_now() ? NULL : __real_strndup(s, n);
-}
-
-/* One call to try, from begin to end: it frees what it got. */
-typedef paro_status attempt_fn(paro_error *err, const char *dir);
-
-/* Fails the first, second, … allocation of the attempt until it gets through without a failure.
- * `may_recover`: one that failed may be done without (Lua collects garbage and asks again). */
-static void try_all(const char *what, attempt_fn *attempt, bool may_recover, const char *dir)
-{
-    long n = 0;
-    for (;; n++) {
-        paro_error err = {.status = PARO_STATUS_OK};
-        atomic_store(&has_failed, false);
-        atomic_store(&until_failure, n);
-        paro_status status = attempt(&err, dir);
-        atomic_store(&until_failure, -1);
-        if (!atomic_load(&has_failed)) {
-            if (status != PARO_STATUS_OK)
-                fail_msg("%s: %s: %s", what, paro_status_name(status), err.message);
-            break;
-        }
-        if (may_recover && status == PARO_STATUS_OK)
-            continue;
-        if (status != PARO_STATUS_OUT_OF_MEMORY || err.status != status)
-            fail_msg("%s: allocation %ld failed: expected \"%s\", found \"%s\": %s", what, n,
-                     paro_status_name(PARO_STATUS_OUT_OF_MEMORY), paro_status_name(status),
-                     err.message);
-    }
-    assert_true(n > 0); /* or nothing was tried */
-    print_message("%s: each of %ld allocations\n", what, n);
-}
 
 static const uint64_t shape[2] = {2, 4};
 
@@ -470,94 +387,6 @@ static paro_status use_cache(paro_error *err, const char *dir)
     return status;
 }
 
-/* ---- training ---- */
-
-enum { TRAIN_SAMPLES = 3, TRAIN_TOKENS = 2 };
-
-static paro_calib_block training; /* of the demo model's first block */
-static paro_activations train_x, train_target;
-
-/* All linears are kept but v, which is rounded, and k, which is to be trained. */
-static paro_status start_training(paro_error *err)
-{
-    size_t hidden = demo->config.hidden, n = (size_t)TRAIN_SAMPLES * TRAIN_TOKENS * hidden;
-    train_x = (paro_activations){TRAIN_SAMPLES, TRAIN_TOKENS, hidden, malloc(n * sizeof(float))};
-    train_target = train_x;
-    train_target.data = calloc(n, sizeof(float));
-    for (size_t i = 0; i < n; i++)
-        train_x.data[i] = (float)(i * 37 % 101) / 50 - 1;
-    training = (paro_calib_block){.model = demo,
-                                  .pool = demo->pool,
-                                  .x = &train_x,
-                                  .target = &train_target,
-                                  .n_train = 2,
-                                  .n_validation = 1};
-    for (int slot = 0; slot < PARO_SLOT_COUNT; slot++) {
-        bool is_kept = slot != PARO_SLOT_K && slot != PARO_SLOT_V;
-        paro_linear *from = &demo->blocks[0].linears[slot];
-        paro_train_linear *linear = &training.linears[slot];
-        *linear = (paro_train_linear){.name = from->name,
-                                      .n_out = from->n_out,
-                                      .n_in = from->n_in,
-                                      .bits = is_kept ? 0 : 4,
-                                      .group_size = 128,
-                                      .krot = is_kept ? 0 : 2};
-        paro_status status = paro_train_linear_alloc(err, linear);
-        if (status == PARO_STATUS_OK)
-            status = paro_linear_weight(err, from, demo->pool, linear->w);
-        if (status != PARO_STATUS_OK)
-            return status;
-    }
-    return paro_train_linear_round(err, NULL, &training.linears[PARO_SLOT_V]);
-}
-
-static void end_training(void)
-{
-    for (int slot = 0; slot < PARO_SLOT_COUNT; slot++)
-        paro_train_linear_release(&training.linears[slot]);
-    free(train_x.data);
-    free(train_target.data);
-}
-
-/* A linear made, given pairs and a quantiser, and rounded. */
-static paro_status make_linear(paro_error *err, const char *dir)
-{
-    (void)dir;
-    paro_train_linear linear = {
-        .name = "layer", .n_out = 4, .n_in = 64, .bits = 4, .group_size = 32, .krot = 2};
-    float w[4 * 64];
-    paro_status status = paro_train_linear_alloc(err, &linear);
-    if (status == PARO_STATUS_OK)
-        status = paro_train_linear_set_krot(err, &linear, 3);
-    if (status == PARO_STATUS_OK)
-        status = paro_pairs_make(err, NULL, &linear, PARO_PAIRS_KIND_MAGNITUDE, 1);
-    if (status == PARO_STATUS_OK)
-        status = paro_train_linear_start_quantiser(err, NULL, &linear);
-    if (status == PARO_STATUS_OK)
-        status = paro_train_linear_round(err, NULL, &linear);
-    if (status == PARO_STATUS_OK)
-        status = paro_train_linear_effective(err, &linear, NULL, w);
-    paro_train_linear_release(&linear);
-    return status;
-}
-
-/* Everything of a stage; on failure nothing is as much as touched. */
-static paro_status train_block(paro_error *err, const char *dir)
-{
-    (void)dir;
-    static const paro_optimise_options options = {
-        .lr = {0.1, 0.1, 0.1, 0.1}, .epochs = 1, .batch = 2, .accumulate = 2};
-    const paro_train_linear *k = &training.linears[PARO_SLOT_K];
-    float w = k->w[0], theta = k->theta[0], scale = k->weight_channel_scales[0];
-    paro_optimise_report report;
-    paro_status status = paro_optimise(err, &training, &options, &report);
-    if (status != PARO_STATUS_OK) {
-        assert_true(k->w[0] == w && k->theta[0] == theta && k->weight_channel_scales[0] == scale);
-        assert_true(k->step == NULL && k->zero == NULL);
-    }
-    return status;
-}
-
 static void test_every_allocation(void **state)
 {
     (void)state;
@@ -582,8 +411,6 @@ static void test_every_allocation(void **state)
         {"samples of a model", generate_samples, false},
         {"quantising in memory", quantise_in_memory, false},
         {"quantising into a folder", quantise_into_folder, false},
-        {"a linear in training", make_linear, false},
-        {"training a block", train_block, false},
     };
     paro_error err;
     char *dir = test_dir_new();
@@ -592,10 +419,8 @@ static void test_every_allocation(void **state)
     demo_block = block_fixture_new(1, 4, 4, 64, 1);
     test_file_write(dir, "block.lua", block_recipe, sizeof block_recipe - 1);
     assert_ok(paro_tokenizer_open(&err, "models/demo", &demo_tokenizer));
-    assert_ok(start_training(&err));
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         try_all(rows[i].what, rows[i].attempt, rows[i].may_recover, dir);
-    end_training();
     paro_tokenizer_free(demo_tokenizer);
     paro_plan_free(demo_plan);
     block_fixture_free(&demo_block);

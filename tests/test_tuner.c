@@ -364,7 +364,7 @@ static void test_a_budget_leaves_the_rest(void **state)
     s.options.budget_seconds = 0.05;
     assert_ok(tune(&err, &s, &summary));
     assert_int_equal(summary.n_problems, 2);
-    assert_int_equal(summary.n_tuned, 1); /* the first was begun in time */
+    assert_int_equal(summary.n_tuned, 1); /* the first is begun in any case */
     end(&s);
 }
 
@@ -406,6 +406,55 @@ static void test_a_killed_tuner_leaves_a_sound_cache(void **state)
     assert_int_equal(summary.n_tuned + summary.n_from_cache, 2);
     assert_ok(paro_cache_verify(&err, s.cache, &info));
     assert_int_equal(info.n_damaged, 0);
+    end(&s);
+}
+
+/* Eight tuners at once: none fails for another's sake, the winners are those of one alone. */
+static void test_eight_tuners_one_cache(void **state)
+{
+    enum { N_TUNERS = 8 };
+    (void)state;
+    paro_error err;
+    setup s;
+    paro_tune_summary summary;
+    paro_cache_info info;
+    pid_t tuners[N_TUNERS];
+    begin(&s);
+    assert_ok(tune(&err, &s, &summary));
+    char alone[PARO_KERNEL_CONFIG_TEXT_BYTES];
+    memcpy(alone, s.rows.config, sizeof alone);
+    const size_t n_alone = n_timings(s.cache);
+    paro_cache_free(s.cache);
+    assert_int_equal(unlink(s.path), 0);
+    for (int i = 0; i < N_TUNERS; i++) {
+        tuners[i] = fork();
+        assert_true(tuners[i] >= 0);
+        if (tuners[i] != 0)
+            continue;
+        const paro_cache_options options = {.path = s.path};
+        s.limits = (paro_tune_limits){60, 60, 60}; /* so many share the machine's cores */
+        s.options.again = true;
+        if (paro_cache_open(&err, &options, &s.cache) != PARO_STATUS_OK ||
+            tune(&err, &s, &summary) != PARO_STATUS_OK) {
+            fprintf(stderr, "tuner %d: %s\n", i, err.message);
+            _exit(1);
+        }
+        paro_cache_free(s.cache);
+        _exit(summary.n_tuned == 2 && strcmp(s.rows.config, alone) == 0 ? 0 : 2);
+    }
+    for (int i = 0; i < N_TUNERS; i++) {
+        int status = 0;
+        assert_int_equal(waitpid(tuners[i], &status, 0), tuners[i]);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+    s.cache = open_cache(s.path);
+    assert_ok(paro_cache_verify(&err, s.cache, &info));
+    assert_int_equal(info.n_damaged, 0);
+    assert_true(info.n_timings >= n_alone);
+    assert_ok(tune(&err, &s, &summary));
+    assert_int_equal(summary.n_from_cache, 2);
+    assert_string_equal(s.rows.config, alone);
     end(&s);
 }
 
@@ -512,6 +561,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_an_interrupt_keeps_what_is_done),
         cmocka_unit_test(test_a_budget_leaves_the_rest),
         cmocka_unit_test(test_a_killed_tuner_leaves_a_sound_cache),
+        cmocka_unit_test(test_eight_tuners_one_cache),
         cmocka_unit_test(test_emulated),
         cmocka_unit_test(test_a_newer_device),
     };

@@ -47,6 +47,7 @@ typedef struct checking {
     job *jobs;
     size_t n_jobs;
     size_t capacity;
+    size_t n_done; /* compiled, of all archs so far */
 } checking;
 
 static void report(const checking *c, const paro_kernel_check_row *row)
@@ -268,8 +269,8 @@ static void finish_batch(checking *c, job *all, size_t at, size_t n)
     }
 }
 
-static paro_status check_arch(paro_error *err, checking *c, const paro_arch *arch, size_t done,
-                              size_t total)
+/* n_left: archs after this one, whose jobs are not listed yet: a problem has one at least. */
+static paro_status check_arch(paro_error *err, checking *c, const paro_arch *arch, size_t n_left)
 {
     c->n_jobs = 0;
     if (!paro_nvrtc_supports(c->nvrtc, arch)) {
@@ -287,8 +288,10 @@ static paro_status check_arch(paro_error *err, checking *c, const paro_arch *arc
         c->jobs = jobs + at;
         paro_pool_run(c->pool, n_batch, compile, c);
         finish_batch(c, jobs, at, n_batch);
-        status = paro_report(err, c->options->observer, "compile", done + (at + n_batch) * 1000 / n,
-                             total);
+        c->n_done += n_batch;
+        status =
+            paro_report(err, c->options->observer, "compile", c->n_done,
+                        c->n_done + (n - at - n_batch) + n_left * paro_problems_count(c->problems));
     }
     c->jobs = jobs;
     return status;
@@ -311,7 +314,7 @@ static paro_status check_archs(paro_error *err, checking *c)
             n++;
     paro_status status = PARO_STATUS_OK;
     for (size_t i = 0; i < n && status == PARO_STATUS_OK; i++)
-        status = check_arch(err, c, archs[i], i * 1000, n * 1000);
+        status = check_arch(err, c, archs[i], n - i - 1);
     return status;
 }
 

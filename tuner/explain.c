@@ -56,6 +56,7 @@ paro_status paro_cache_explain(paro_error *err, paro_cache *cache, const char *p
         if (lookup.has_kernel)
             memcpy(e.kernel, lookup.key, sizeof e.kernel);
         snprintf(e.why, sizeof e.why, "%s", lookup.why);
+        paro_text_make_printable(e.why, sizeof e.why); /* it quotes rows */
         *out = e;
     }
     paro_arena_release(&arena);

@@ -172,7 +172,7 @@ static void tell_failure(const paro_tune_options *options, const char *text, con
     tell(options, &row);
 }
 
-/* Runs what was begun, beginning the next one first. */
+/* Runs what was begun, beginning the next one first; one at least, whatever the budget. */
 static paro_status run_all(paro_error *err, paro_tune_session *s, const queue *q, double start,
                            paro_tune_summary *summary)
 {
@@ -189,7 +189,8 @@ static paro_status run_all(paro_error *err, paro_tune_session *s, const queue *q
         now = next;
         next = NULL;
         status = paro_report(err, s->options->observer, "tune", s->n_done, s->n_total);
-        if (status != PARO_STATUS_OK || (budget > 0 && paro_clock_seconds() - start > budget))
+        if (status != PARO_STATUS_OK ||
+            (i > 0 && budget > 0 && paro_clock_seconds() - start > budget))
             break;
         if (i + 1 < q->n)
             next_status = paro_tune_work_begin(&next_error, s, &q->problems[i + 1], &next);

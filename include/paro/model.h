@@ -23,10 +23,11 @@ typedef struct paro_model_options {
     int n_threads; /* CPU threads of its sessions; 0: one per available core */
     /* Where sessions run: "cpu" (also NULL); "cuda:N", or "cuda" for the first; or "auto": the
      * first CUDA device where there is one, a driver for it, and kernels in a cache or NVRTC to
-     * compile them; else the CPU, and the log says why. On a device all weights are checked,
-     * uploaded and packed when the model is opened. Any other text is
-     * PARO_STATUS_INVALID_ARGUMENT; a device that was named and is not there, or cannot be used, is
-     * an error that says why. */
+     * compile them; else the CPU, and the log says why. "emulator" runs a GPU's kernels on the CPU,
+     * thread by thread: to test them, in minutes a token of a large model (it needs a C++ compiler;
+     * "emulator:FOLDER" keeps what that compiled). On a device all weights are checked, uploaded
+     * and packed when the model is opened. Any other text is PARO_STATUS_INVALID_ARGUMENT; a device
+     * that was named and is not there, or cannot be used, is an error that says why. */
     const char *device;
     const char *cache_path; /* the user's kernel cache, made where it is missing; NULL: none */
     const char *system_cache_path; /* read-only kernel cache below it; NULL: none */

@@ -112,6 +112,20 @@ typedef struct paro_quantize_options {
     uint64_t memory_bytes; /* of activations: those of more lie in a file there; 0: 16 GiB */
 } paro_quantize_options;
 
+/* What quantising a plan takes beside writing the checkpoint, roughly: for a plan without a block
+ * function, nothing. */
+typedef struct paro_plan_estimate {
+    double seconds;        /* on this machine's processor, as busy as it is now */
+    uint64_t memory_bytes; /* a block's weights, its stages, activations that lie in memory */
+    uint64_t disk_bytes;   /* finished blocks, activations that do not */
+    char steps[1024];      /* of every block, in words */
+} paro_plan_estimate;
+
+/* Rehearses the recipe's block function on the first block: long stages only say what they would
+ * do, the rest runs on a few tokens. `options` may be NULL. */
+paro_status paro_plan_estimate_cost(paro_error *err, const paro_model *model, const paro_plan *plan,
+                                    const paro_quantize_options *options, paro_plan_estimate *out);
+
 typedef struct paro_quantize_result {
     uint32_t n_quantized;
     uint32_t n_kept;  /* linears of blocks that stayed as they are */

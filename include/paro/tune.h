@@ -41,7 +41,7 @@ typedef void paro_tune_row_fn(void *context, const paro_tune_row *row);
 typedef struct paro_tune_options {
     int device;            /* ordinal */
     const char *strategy;  /* NULL: "default" */
-    double budget_seconds; /* 0: none; problems not begun by then are left */
+    double budget_seconds; /* 0: none; problems not begun by then are left, all but the first */
     int n_jobs;            /* compile threads; 0: one per core */
     uint32_t shard;        /* problem i is this shard's where i % n_shards == shard */
     uint32_t n_shards;     /* 0: 1 */
