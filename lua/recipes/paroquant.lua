@@ -39,7 +39,8 @@ return function(model, options)
     block = function(block)
       block:pairs{kind = kind, seed = seed}
       block:optimise{angles = 0.05, channel_scales = 0.05, epochs = epochs, batch = batch, seed = seed}
-      block:optimise{weight = 1e-5, quantizer = 1e-6, epochs = epochs, batch = batch, seed = seed}
+      block:optimise{weight = 1e-5, quantizer = 1e-6, epochs = epochs, batch = batch, seed = seed,
+        reference_zero = true}
     end,
   }
 end
