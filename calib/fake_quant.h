@@ -5,10 +5,11 @@
  *
  * With top = 2^bits - 1, per row and group, in the notation of train_linear.h:
  *
- *     learned       d = F16(max(step, PARO_STEP_MIN)), z = clamp(round(zero), 0, top)
- *     step is NULL  low = min(u, 0), high = max(u, 0), d = F16(max((high - low) / top,
- * PARO_STEP_MIN)), z = round(-low / d), at every call both          r = round(u / d) + z, c =
- * clamp(r, 0, top), q^ = (c - z) d
+ *     learned       d = step(step), z = clamp(round(zero), 0, top)
+ *     step is NULL  low = min(u, 0), high = max(u, 0)
+ *                   d = step((high - low) / top), z = round(-low / d), at every call
+ *     step(v)       paro_train_step: F16(max(v, PARO_STEP_MIN))
+ *     both          r = round(u / d) + z, c = clamp(r, 0, top), q^ = (c - z) d
  *
  * Gradients are exact but for this: every round passes them straight through, and so do the bounds
  * of a learned step and zero. What is left is the clamp of r.

@@ -16,6 +16,12 @@ enum { MAX_GROUP = PARO_ROTATION_MAX_GROUP };
 
 static const double step_min = (double)1e-5F; /* PARO_STEP_MIN */
 
+/* d, as F16 holds it. */
+static double step_of(double step)
+{
+    return (double)paro_f32_through_f16((float)fmax(step, step_min));
+}
+
 typedef struct work {
     const paro_fake_quant_case *c;
     const paro_fake_quant_case_gradients *out;
@@ -90,20 +96,21 @@ static void draw_learned(const paro_fake_quant_case *c, paro_rng *rng, size_t at
     c->step[at] = (float)(0.01 * exp2(2 * paro_rng_f64(rng)));
     if (paro_rng_below(rng, 16) == 0)
         c->step[at] *= -1; /* counts as the bound */
-    const double step = fmax((double)c->step[at], step_min);
+    const double step = step_of((double)c->step[at]);
     zero = fmin(fmax(zero, 0), top);
     const double end = zero < top / 2 ? -zero : top - zero; /* of the ratios that are kept */
     for (size_t i = 0; i < c->group; i++)
         u[i] = step * (end + (double)paro_rng_below(rng, 7) - 3 + draw_off(rng));
 }
 
-/* Two extremes, and all others well between them. */
+/* Two extremes, and all others well between them; their distance makes a step that is away from
+ * the middle of two that F16 holds. */
 static void draw_range(const paro_fake_quant_case *c, paro_rng *rng, double *u)
 {
     enum { AT_BOUND = 2, NOT_NEGATIVE, NOT_POSITIVE, ZEROS, KINDS = 32 };
     const double top = top_of(c);
     const uint64_t kind = paro_rng_below(rng, KINDS);
-    const double step = kind <= AT_BOUND ? step_min : 0.01 * exp2(2 * paro_rng_f64(rng));
+    const double step = step_of(kind <= AT_BOUND ? 0 : 0.01 * exp2(2 * paro_rng_f64(rng)));
     double low = -0.1 - 0.25 * paro_rng_f64(rng) - (double)paro_rng_below(rng, (uint64_t)top);
     if (kind == NOT_NEGATIVE)
         low = 0;
@@ -196,7 +203,7 @@ static void load_row(const paro_fake_quant_case *c, size_t group, size_t index, 
             r->high_at = i;
         }
     }
-    r->step = fmax(c->step != NULL ? (double)c->step[at] : (r->high - r->low) / top, step_min);
+    r->step = step_of(c->step != NULL ? (double)c->step[at] : (r->high - r->low) / top);
     r->zero =
         c->step != NULL ? fmin(fmax(rint((double)c->zero[at]), 0), top) : rint(-r->low / r->step);
     for (size_t i = 0; i < c->group; i++) {

@@ -10,6 +10,8 @@
 #include "base/nearest.h"
 #include "families/adamw.h"
 #include "families/attention.h"
+#include "families/attention_grad.h"
+#include "families/attention_train.h"
 #include "families/embed.h"
 #include "families/fake_quant.h"
 #include "families/fake_quant_grad.h"
@@ -29,25 +31,13 @@
 
 /* One line for each; its header is families/NAME.h. NULL ends the table. */
 static const paro_family *const families[] = {
-    &paro_family_rotate,
-    &paro_family_linear_w4,
-    &paro_family_pack_w4,
-    &paro_family_linear_16,
-    &paro_family_norm,
-    &paro_family_rope,
-    &paro_family_attention,
-    &paro_family_swiglu,
-    &paro_family_embed,
-    &paro_family_sample,
-    &paro_family_read,
-    &paro_family_fake_quant,
-    &paro_family_fake_quant_grad,
-    &paro_family_adamw,
-    &paro_family_smooth_l1,
-    &paro_family_norm_grad,
-    &paro_family_swiglu_grad,
-    &paro_family_rope_grad,
-    NULL,
+    &paro_family_rotate,          &paro_family_linear_w4,      &paro_family_pack_w4,
+    &paro_family_linear_16,       &paro_family_norm,           &paro_family_rope,
+    &paro_family_attention,       &paro_family_swiglu,         &paro_family_embed,
+    &paro_family_sample,          &paro_family_read,           &paro_family_fake_quant,
+    &paro_family_fake_quant_grad, &paro_family_adamw,          &paro_family_smooth_l1,
+    &paro_family_norm_grad,       &paro_family_swiglu_grad,    &paro_family_rope_grad,
+    &paro_family_attention_train, &paro_family_attention_grad, NULL,
 };
 
 const paro_family *paro_family_get(size_t n)

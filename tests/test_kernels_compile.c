@@ -64,6 +64,12 @@ static const char *const problems[] = {
     "swiglu_grad:n=7,m=8,dtype=f32",
     "rope_grad:heads=32,kv_heads=8,head_dim=128,samples=16,tokens=2048,dtype=f16",
     "rope_grad:heads=3,kv_heads=1,head_dim=250,samples=2,tokens=3,dtype=f32,qk_norm=1",
+    "attention_train:heads=32,kv_heads=8,head_dim=128,samples=16,tokens=2048,dtype=f16",
+    "attention_train:heads=4,kv_heads=4,head_dim=256,samples=1,tokens=33,dtype=f16",
+    "attention_train:heads=3,kv_heads=1,head_dim=80,samples=2,tokens=16,dtype=f16",
+    "attention_grad:heads=32,kv_heads=8,head_dim=128,samples=16,tokens=2048,dtype=f16",
+    "attention_grad:heads=4,kv_heads=4,head_dim=256,samples=1,tokens=33,dtype=f16",
+    "attention_grad:heads=3,kv_heads=1,head_dim=80,samples=2,tokens=16,dtype=f16",
 };
 enum {
     N_PROBLEMS = sizeof problems / sizeof problems[0],

@@ -63,15 +63,21 @@ struct row_quantiser {
     float step, zero;
 };
 
+// d as a checkpoint stores it.
+__device__ __forceinline__ float step_of(float step)
+{
+    return to_f32(from_f32<f16>(f32_max(step, STEP_MIN)));
+}
+
 __device__ __forceinline__ row_quantiser learned_quantiser(float step, float zero, float top)
 {
-    return {f32_max(step, STEP_MIN), f32_min(f32_max(f32_round(zero), 0.0f), top)};
+    return {step_of(step), f32_min(f32_max(f32_round(zero), 0.0f), top)};
 }
 
 // low <= 0 <= high: the row's extremes, with 0 among its values.
 __device__ __forceinline__ row_quantiser range_quantiser(float low, float high, float top)
 {
-    const float step = f32_max((high - low) / top, STEP_MIN);
+    const float step = step_of((high - low) / top);
     return {step, f32_round(-low / step)};
 }
 
