@@ -129,8 +129,10 @@ void paro_sandbox_leave_stage(lua_State *state)
 
 void paro_sandbox_out_of_memory(lua_State *state)
 {
-    if (paro_sandbox_of(state)->trusted)
+    if (paro_sandbox_of(state)->trusted) {
+        paro_sandbox_of(state)->out_of_memory = true;
         luaL_error(state, "out of memory (the machine's)");
+    }
     paro_sandbox_escape(paro_sandbox_of(state), PARO_SANDBOX_LIMIT_SYSTEM);
 }
 
@@ -139,6 +141,7 @@ int paro_sandbox_fail(lua_State *state, const paro_error *err)
     if (paro_sandbox_of(state)->trusted) {
         if (err->status == PARO_STATUS_CANCELLED)
             raise_stop(state);
+        paro_sandbox_of(state)->out_of_memory = err->status == PARO_STATUS_OUT_OF_MEMORY;
         return luaL_error(state, "%s", err->message);
     }
     if (err->status == PARO_STATUS_CANCELLED)
@@ -378,15 +381,18 @@ static void describe_missing(const char *message, char *out, size_t n_out)
 /* The message of the error value on top of the stack; calls nothing that could raise another. */
 static paro_status fail_lua(paro_error *err, lua_State *state, int code)
 {
+    const paro_sandbox *sandbox = paro_sandbox_of(state);
+    if (sandbox->stopping)
+        return paro_fail(err, PARO_STATUS_CANCELLED, "script: stopped on request");
     if (lua_type(state, -1) == LUA_TSTRING) {
         const char *message = lua_tostring(state, -1);
         char hint[128];
         describe_missing(message, hint, sizeof hint);
         bool memory = code == LUA_ERRMEM || strcmp(message, "not enough memory") == 0;
-        if (paro_sandbox_of(state)->stopping)
-            return paro_fail(err, PARO_STATUS_CANCELLED, "%s", message);
-        return paro_fail(err, memory ? PARO_STATUS_LIMIT : PARO_STATUS_RECIPE, "%s%s", message,
-                         hint);
+        paro_status status = memory ? PARO_STATUS_LIMIT : PARO_STATUS_RECIPE;
+        if (sandbox->out_of_memory && (memory || strstr(message, "out of memory") != NULL))
+            status = PARO_STATUS_OUT_OF_MEMORY;
+        return paro_fail(err, status, "%s%s", message, hint);
     }
     if (lua_type(state, -1) == LUA_TNUMBER)
         return paro_fail(err, PARO_STATUS_RECIPE, "error %.14g", (double)lua_tonumber(state, -1));
@@ -417,6 +423,7 @@ paro_status paro_sandbox_run(paro_error *err, paro_sandbox *sandbox, lua_CFuncti
     if (code != LUA_OK)
         status = fail_lua(err, sandbox->state, code);
     sandbox->stopping = false;
+    sandbox->out_of_memory = false;
     lua_settop(sandbox->state, 0);
     return status;
 }

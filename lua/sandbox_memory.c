@@ -18,8 +18,10 @@ static void *refuse(paro_sandbox *sandbox, paro_sandbox_limit limit, bool is_hop
         sandbox->limit = limit;
         return NULL;
     }
-    if (sandbox->trusted)
-        return NULL; /* Lua raises an error */
+    if (sandbox->trusted) {
+        sandbox->out_of_memory = limit == PARO_SANDBOX_LIMIT_SYSTEM;
+        return NULL; /* Lua collects, asks once more, and raises an error */
+    }
     if (sandbox->refused || is_hopeless || ++sandbox->n_refused > MAX_REFUSALS)
         paro_sandbox_escape(sandbox, limit);
     sandbox->refused = true;
@@ -120,7 +122,7 @@ static void fail_data(lua_State *state, paro_sandbox_limit limit)
     if (!sandbox->trusted)
         paro_sandbox_escape(sandbox, limit);
     if (limit == PARO_SANDBOX_LIMIT_SYSTEM)
-        luaL_error(state, "out of memory (the machine's)");
+        paro_sandbox_out_of_memory(state);
     luaL_error(state, "the limit of %I bytes of memory for tensors was reached",
                (lua_Integer)sandbox->data_bytes);
 }

@@ -52,13 +52,13 @@ const char *paro_script_keep(lua_State *state, const char *text);
 void paro_script_open_models(lua_State *state);
 
 /* script_model.c: a handle is made in three steps, so that nothing is lost where there is no
- * memory: pushed, closed as yet (its index is given); made that of the model, which belongs to the
+ * memory: pushed, closed as yet (gives its index); made that of the model, which belongs to the
  * script from then on (on failure it is freed); filled with the fields. `device` and n_threads are
  * how it was opened, `source` is whose files it maps (NULL: its own). */
 int paro_script_push_handle(lua_State *state);
-paro_status paro_script_adopt(paro_error *err, lua_State *state, int handle, paro_model *model,
+paro_status paro_script_adopt(paro_error *err, lua_State *state, int index, paro_model *model,
                               const char *device, int n_threads, paro_script_model *source);
-void paro_script_fill_handle(lua_State *state, int handle);
+void paro_script_fill_handle(lua_State *state, int index);
 
 /* script_model.c: the model of the handle at `index`; a handle that is closed is an error, anything
  * else too. Between hold and release, where no Lua error may leave, it cannot go. */

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # What only a GPU can show: kernels under compute-sanitizer, models against the CPU, the tests that need
-# one, and tuning. Prints what bench/results/kernels_h100.md has; files stay in OUT.
+# one, and tuning. Prints what bench/results/kernels_gpu.md has; files stay in OUT.
 #
 #     scripts/check_gpu.sh BUILD_DIR OUT [PART...]
 #

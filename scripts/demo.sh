@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# The demo: a small trained model is quantised to 4 and to 3 bits, what was lost is measured on text
-# it never saw, each version continues the same sentence, and the 4-bit model's GPU kernels are made:
-# checked, emulated, compiled, stored; with a GPU, tuned and run.
+# The demo: a small trained model is quantised to 4 and to 3 bits by three recipes (round to nearest,
+# AWQ, ParoQuant), what was lost is measured on text it never saw, versions continue the same sentence,
+# and the 4-bit ParoQuant model's GPU kernels are made: checked, emulated, compiled, stored; with a GPU,
+# tuned and run.
 #
 #     scripts/demo.sh BUILD_DIR
 #
@@ -20,9 +21,10 @@ work=$build/demo
 fortunes=${PARO_FORTUNES:-/usr/share/games/fortunes}
 prompt='"I do not know," said the old man,'
 max_tokens=40960
+recipes=(rtn awq paroquant_best)
+declare -A names=([rtn]=RTN [awq]=AWQ [paroquant_best]=ParoQuant)
 
-# Split by file: a saying is in one of them only. RTN needs no calibration text; methods that learn
-# from activations do.
+# Split by file: a saying is in one of them only.
 test_files=(literature science wisdom)
 calibration_files=(riddles fortunes people work computers)
 
@@ -116,7 +118,7 @@ row() { # NAME EVAL_JSON PERPLEXITY_KEY QUANTIZE_JSON before|after
                 kl = sprintf("%.4f", kl); p99 = sprintf("%.4f", p99)
                 same = sprintf("%.1f %%", 100 * same)
             }
-            printf "  %-12s  %10.4f  %8s  %8s  %8s  %8s  %8s\n", name, ppl, kl, p99, same,
+            printf "  %-17s  %10.4f  %8s  %8s  %8s  %8s  %8s\n", name, ppl, kl, p99, same,
                    sprintf("%.2f MB", linears / 1e6), sprintf("%.2f MB", file / 1e6)
         }'
 }
@@ -138,28 +140,44 @@ if ! { collect "$work/test.txt" "${test_files[@]}" &&
     sample "$work/test.txt" 1 16
     sample "$work/calibration.txt" 101 104
 fi
-echo "  Round to nearest, used below, needs no calibration text."
 
-heading "3. Quantise: round to nearest, groups of 128"
-echo "  4 bits, packed as it will run; 3 bits, stored dequantised as 16 bits to see the loss."
-into "$work/quantize-4.json" "$paro" quantize "$model" --recipe=rtn --out="$work/rtn4" \
-    --overwrite --quiet
-into "$work/quantize-3.json" "$paro" quantize "$model" --recipe=rtn --set=bits=3 --format=pseudo \
-    --out="$work/rtn3" --overwrite --quiet
+heading "3. Quantise: three recipes, groups of 128"
+echo "  4 bits, packed as it will run; 3 bits, stored dequantised as 16 bits to see the loss. Round to nearest"
+echo "  (rtn) needs no text, AWQ looks at activations, ParoQuant trains rotations, scales and weights: here a"
+echo "  short setting, paroquant_best takes longer and gets further."
+quick=(--set=samples=64 --set=tokens=256)
+for bits in 4 3; do
+    format=$([ $bits = 4 ] && echo paroquant || echo pseudo)
+    for recipe in "${recipes[@]}"; do
+        options=()
+        case $recipe in
+            awq) options=("${quick[@]}" --text="$work/calibration.txt") ;;
+            paroquant_best) options=("${quick[@]}" --set=validation=16 --set=epochs=3
+                --text="$work/calibration.txt") ;;
+        esac
+        into "$work/quantize-$recipe-$bits.json" "$paro" quantize "$model" "--recipe=$recipe" \
+            --set=bits=$bits "${options[@]}" --format=$format --out="$work/$recipe$bits" --overwrite --quiet
+    done
+done
 
 heading "4. Measure: windows of 512 tokens, at most $max_tokens tokens of the test text"
 for bits in 4 3; do
-    into "$work/eval-$bits.json" "$paro" eval "$work/rtn$bits" --text="$work/test.txt" \
-        --against="$model" --max-tokens="$max_tokens"
+    for recipe in "${recipes[@]}"; do
+        into "$work/eval-$recipe-$bits.json" "$paro" eval "$work/$recipe$bits" --text="$work/test.txt" \
+            --against="$model" --max-tokens="$max_tokens"
+    done
 done
 echo
 {
-    printf '  %-12s  %10s  %8s  %8s  %8s  %8s  %8s\n' weights perplexity 'KL mean' 'KL p99' \
-        'same top' linears 'in files' ------------ ---------- -------- -------- -------- -------- \
+    printf '  %-17s  %10s  %8s  %8s  %8s  %8s  %8s\n' weights perplexity 'KL mean' 'KL p99' \
+        'same top' linears 'in files' ----------------- ---------- -------- -------- -------- -------- \
         --------
-    row "16 bits" "$work/eval-4.json" reference_perplexity "$work/quantize-4.json" before
+    row "16 bits" "$work/eval-rtn-4.json" reference_perplexity "$work/quantize-rtn-4.json" before
     for bits in 4 3; do
-        row "RTN, $bits bits" "$work/eval-$bits.json" perplexity "$work/quantize-$bits.json" after
+        for recipe in "${recipes[@]}"; do
+            row "${names[$recipe]}, $bits bits" "$work/eval-$recipe-$bits.json" perplexity \
+                "$work/quantize-$recipe-$bits.json" after
+        done
     done
 } | tee "$work/table.txt"
 cat <<'END'
@@ -170,7 +188,8 @@ cat <<'END'
 END
 
 heading "5. Let each continue: $prompt"
-for version in "16 bits:$model" "4 bits:$work/rtn4" "3 bits:$work/rtn3"; do
+for version in "16 bits:$model" "ParoQuant, 4 bits:$work/paroquant_best4" \
+    "ParoQuant, 3 bits:$work/paroquant_best3" "RTN, 3 bits:$work/rtn3"; do
     dir=${version#*:}
     name=${version%%:*}
     "$paro" run "$dir" --prompt="$prompt" --tokens=60 --temperature=0.7 --seed=1 --quiet \
@@ -181,7 +200,7 @@ for version in "16 bits:$model" "4 bits:$work/rtn4" "3 bits:$work/rtn3"; do
     printf '\n\n'
 done
 
-heading "6. Kernels of the 4-bit model: rendered, checked, emulated, compiled"
+heading "6. Kernels of the 4-bit ParoQuant model: rendered, checked, emulated, compiled"
 archs=sm_80,sm_90,sm_120
 export PARO_CACHE=$work/cache.db
 problem=linear_w4:n=512,k=256,m=1,group=128,krot=8,dtype=f16,parts=256+128+128
@@ -190,11 +209,11 @@ if "$paro" version --output=json | grep -q '"has_nvrtc": true'; then
     echo "  For one token at a time, every kernel's signature is compared with what the host passes, it is"
     echo "  compiled for three GPU architectures, and run on this CPU, thread by thread, against the"
     echo "  reference. No GPU is needed."
-    show "$paro" kernel check --model="$work/rtn4" --buckets=1 --arch=$archs --emulate
-    "$paro" kernel check --model="$work/rtn4" --buckets=1 --arch=$archs --emulate | sed 's/^/  /'
+    show "$paro" kernel check --model="$work/paroquant_best4" --buckets=1 --arch=$archs --emulate
+    "$paro" kernel check --model="$work/paroquant_best4" --buckets=1 --arch=$archs --emulate | sed 's/^/  /'
     echo
-    show "$paro" tune --model="$work/rtn4" --buckets=1,32 --compile-only --arch=$archs
-    "$paro" tune --model="$work/rtn4" --buckets=1,32 --compile-only --arch=$archs | sed 's/^/  /'
+    show "$paro" tune --model="$work/paroquant_best4" --buckets=1,32 --compile-only --arch=$archs
+    "$paro" tune --model="$work/paroquant_best4" --buckets=1,32 --compile-only --arch=$archs | sed 's/^/  /'
     show "$paro" cache info
     "$paro" cache info | sed 's/^/  /'
 
@@ -208,10 +227,10 @@ if "$paro" version --output=json | grep -q '"has_nvrtc": true'; then
     done
     if "$paro" version --output=json | grep -q '"has_gpu": true'; then
         heading "8. On this GPU: tuned, then running"
-        show "$paro" tune --model="$work/rtn4" --buckets=1,32
-        "$paro" tune --model="$work/rtn4" --buckets=1,32 | sed 's/^/  /'
-        show "$paro" run "$work/rtn4" --device=cuda:0 --prompt="$prompt" --tokens=60
-        "$paro" run "$work/rtn4" --device=cuda:0 --prompt="$prompt" --tokens=60 | fold -s -w 88 |
+        show "$paro" tune --model="$work/paroquant_best4" --buckets=1,32
+        "$paro" tune --model="$work/paroquant_best4" --buckets=1,32 | sed 's/^/  /'
+        show "$paro" run "$work/paroquant_best4" --device=cuda:0 --prompt="$prompt" --tokens=60
+        "$paro" run "$work/paroquant_best4" --device=cuda:0 --prompt="$prompt" --tokens=60 | fold -s -w 88 |
             sed 's/^/    /'
     else
         echo "  There is no GPU here: with one, 'paro tune --model=MODEL' finds the fastest configs, and"
@@ -223,7 +242,7 @@ fi
 
 heading "The same with a model of your own (a folder from Hugging Face: Llama, Qwen3)"
 cat <<END
-  $paro quantize MODEL --recipe=rtn --out=OUT
+  $paro quantize MODEL --recipe=paroquant_best --text=FILE --out=OUT
   $paro eval OUT --text=FILE --against=MODEL
   $paro run OUT --prompt='Once upon a time'
   $paro tune --model=OUT

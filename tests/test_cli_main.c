@@ -14,7 +14,8 @@
 
 #include "tests/cli_process.h"
 
-static const char *const commands[] = {"inspect", "quantize", "eval", "run", "tokenize", "version"};
+static const char *const commands[] = {"inspect",  "quantize", "eval", "run",
+                                       "tokenize", "version",  "lua"};
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void test_version(void **state)
@@ -95,7 +96,7 @@ static void test_usage_errors(void **state)
     USAGE_ERROR("help takes one command's name", "help", "run", "eval");
     USAGE_ERROR("unexpected argument 'x'", "version", "x");
     USAGE_ERROR("the path is empty", "inspect", "");
-    for (size_t i = 0; i + 1 < N_COMMANDS; i++) {
+    for (size_t i = 0; i + 2 < N_COMMANDS; i++) {
         USAGE_ERROR("needs the path of", commands[i]);
         USAGE_ERROR("did you mean '--output'?", commands[i], DEMO_MODEL, "--outputt=json");
         USAGE_ERROR("'xml' is not one of", commands[i], DEMO_MODEL, "--output", "xml");

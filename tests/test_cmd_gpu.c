@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include <glob.h>
+
 #include "codegen/codegen.h"
 #include "gpu/gpu.h"
 #include "tests/support.h"
@@ -42,8 +44,32 @@ static char *text_of(const char *model, const char *device)
     return text;
 }
 
-/* Greedy text of a rotated model from a filled cache, with NVRTC hidden (CUPTI and libclang are not
- * for running); and what is said where the cache is empty too. */
+/* What the dynamic loader was asked for while it wrote to files that begin with `prefix`. */
+static void assert_never_loaded(const char *prefix, const char *const *libraries, size_t n)
+{
+    paro_error err;
+    glob_t files;
+    char *pattern = NULL;
+    bool saw_driver = false;
+    assert_true(asprintf(&pattern, "%s.*", prefix) > 0);
+    assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+    for (size_t f = 0; f < files.gl_pathc; f++) {
+        char *text = NULL;
+        size_t n_bytes = 0;
+        assert_ok(paro_file_read(&err, files.gl_pathv[f], 1 << 26, &text, &n_bytes));
+        saw_driver = saw_driver || strstr(text, "libcuda.so") != NULL;
+        for (size_t i = 0; i < n; i++)
+            if (strstr(text, libraries[i]) != NULL)
+                fail_msg("%s was looked for: see %s", libraries[i], files.gl_pathv[f]);
+        free(text);
+    }
+    assert_true(saw_driver); /* the files are what we take them for */
+    globfree(&files);
+    free(pattern);
+}
+
+/* Greedy text of a rotated model from a filled cache, with NVRTC hidden, and CUPTI and libclang
+ * never looked for; and what is said where the cache is empty too. */
 static void test_filled_cache_without_compiler(void **state)
 {
     (void)state;
@@ -70,7 +96,15 @@ static void test_filled_cache_without_compiler(void **state)
     p = RUN("cache", "import", bundle);
     assert_exit(p, 0);
     process_free(&p);
+    char *loaded = test_path(dir, "loaded");
+    setenv("LD_DEBUG", "files", 1);
+    setenv("LD_DEBUG_OUTPUT", loaded, 1);
     char *second = text_of(model, "cuda:0");
+    unsetenv("LD_DEBUG");
+    unsetenv("LD_DEBUG_OUTPUT");
+    static const char *const never[] = {"libcupti", "libclang"};
+    assert_never_loaded(loaded, never, 2);
+    free(loaded);
     assert_string_equal(second, expected);
     unsetenv("PARO_NVRTC");
     free(second);

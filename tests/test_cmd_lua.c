@@ -75,12 +75,12 @@ static void test_options(void **state)
     assert_exit(p, 0);
     assert_contains(p.out, "nil\tno such file: No such file or directory");
     process_free(&p);
-    p = RUN("lua", "--device=cpu", "--threads=1", "-e",
-            "print(paro.open('" DEMO_MODEL "').device)");
+    static const char open_demo[] = "print(paro.open('" DEMO_MODEL "').device)";
+    p = RUN("lua", "--device=cpu", "--threads=1", "-e", open_demo);
     assert_exit(p, 0);
     assert_string_equal(p.out, "CPU\n");
     process_free(&p);
-    p = RUN("lua", "--device=tpu", "-e", "paro.open('" DEMO_MODEL "')");
+    p = RUN("lua", "--device=tpu", "-e", open_demo);
     assert_exit(p, 1);
     assert_contains(p.err, "tpu");
     process_free(&p);

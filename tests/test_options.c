@@ -129,6 +129,23 @@ static void test_rest_comes_in_order(void **state)
     parse_free(&p);
 }
 
+static void test_options_that_come_first(void **state)
+{
+    (void)state;
+    parse p;
+    split(&p, "cmd -l x script --flag -z -- -n");
+    p.arguments =
+        (paro_arguments){.max_positional = 1, .rest = &p.args.list, .options_first = true};
+    assert_null(paro_options_parse(table, p.argc, p.argv, &p.args, &p.arguments, p.message));
+    static const char *const expected[] = {"x", "--flag", "-z", "--", "-n"};
+    assert_string_equal(p.arguments.positional.items[0], "script");
+    assert_int_equal(p.args.list.n_items, 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_string_equal(p.args.list.items[i], expected[i]);
+    assert_false(p.args.flag);
+    parse_free(&p);
+}
+
 static void test_the_last_value_counts(void **state)
 {
     (void)state;
@@ -265,6 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_kind_in_every_form),
                                        cmocka_unit_test(test_rest_comes_in_order),
+                                       cmocka_unit_test(test_options_that_come_first),
                                        cmocka_unit_test(test_the_last_value_counts),
                                        cmocka_unit_test(test_wrong_options_are_named),
                                        cmocka_unit_test(test_numbers_are_strict),

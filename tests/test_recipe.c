@@ -343,8 +343,14 @@ static void test_shipped(void **state)
     paro_error err;
     paro_recipe *recipe = NULL;
     paro_plan *plan = NULL;
-    static const char *const names[] = {
-        "awq", "awq_lua", "gptq", "paroquant", "paroquant_butterfly", "paroquant_fast", "rtn"};
+    static const char *const names[] = {"awq",
+                                        "awq_lua",
+                                        "gptq",
+                                        "paroquant",
+                                        "paroquant_best",
+                                        "paroquant_butterfly",
+                                        "paroquant_fast",
+                                        "rtn"};
     size_t n_names = sizeof names / sizeof *names;
     for (size_t i = 0; i < n_names; i++) {
         assert_string_equal(paro_recipe_shipped(i), names[i]);

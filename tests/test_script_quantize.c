@@ -240,7 +240,7 @@ static void test_writing(void **state)
     assert_int_equal(strncmp(out.text, "true\t1\tnone\n0.0\nfalse\t", 22), 0);
     assert_non_null(strstr(out.text, "exists already"));
     assert_non_null(
-        strstr(out.text, "\ntrue\nfalse\ttest.lua:1: block 0: test.lua:1: mine\n10\nfal"));
+        strstr(out.text, "\ntrue\nfalse\tblock 0: test.lua:1: mine\n10\nfal"));
     assert_false(paro_path_exists(left));
     free(left);
     test_dir_remove(dir);

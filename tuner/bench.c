@@ -268,12 +268,20 @@ paro_status paro_bench_kernels(paro_error *err, paro_cache *cache, const paro_pr
     static const paro_bench_options none = {0};
     bench b = {.options = options != NULL ? options : &none, .cache = cache};
     const size_t n = paro_problems_count(problems);
+    size_t n_failed = 0;
+    paro_error first = {.status = PARO_STATUS_OK}, why;
     paro_status status = open_device(err, &b);
     for (size_t i = 0; i < n && status == PARO_STATUS_OK; i++) {
-        status = measure(err, &b, &paro_problems_array(problems)[i]);
-        if (status == PARO_STATUS_OK)
-            status = paro_report(err, b.options->observer, "bench", i + 1, n);
+        if (measure(&why, &b, &paro_problems_array(problems)[i]) != PARO_STATUS_OK) {
+            paro_log(b.options->observer, PARO_LOG_LEVEL_WARNING, "%s", why.message);
+            first = n_failed++ == 0 ? why : first;
+        }
+        status = paro_report(err, b.options->observer, "bench", i + 1, n);
     }
+    if (status == PARO_STATUS_OK && n_failed > 0)
+        status =
+            paro_fail(err, first.status, "%zu of %zu problems could not be measured; the first: %s",
+                      n_failed, n, first.message);
     paro_cublaslt_free(b.library);
     paro_nvrtc_free(b.nvrtc);
     paro_pool_free(b.pool);

@@ -26,6 +26,7 @@ enum {
 };
 
 static const double lowest_clock = 0.93; /* of the highest seen: below it samples do not count */
+static const double look_seconds = 0.5; /* between two looks for other processes, which take long */
 
 typedef enum clock_kind { CLOCK_CUPTI, CLOCK_GRAPH, CLOCK_EVENTS, CLOCK_HOST } clock_kind;
 
@@ -37,7 +38,9 @@ struct paro_timer {
     paro_gpu_event *events[2];
     clock_kind clock;
     uint32_t highest_mhz;
-    uint32_t n_others;
+    uint32_t n_others; /* when the timer was made */
+    double looked_at;
+    bool has_company; /* more than those, when last looked for */
     paro_gpu_module *probe_module;
     paro_launch_plan probe_plan;
     paro_gpu_function *probe[PARO_MAX_LAUNCHES];
@@ -224,18 +227,25 @@ static paro_status time_read(paro_error *err, paro_timer *t, double *us)
     return status;
 }
 
-/* Whether samples taken just now count; *mhz is the SM clock (0: unknown). */
-static bool clock_is_good(paro_timer *t, uint32_t *mhz)
+/* Whether samples taken just now count: the device is not throttled, and no process has come to it
+ * since the timer was made. *mhz is the SM clock (0: unknown). */
+static bool device_is_calm(paro_timer *t, uint32_t *mhz)
 {
     paro_nvml_state state;
     *mhz = 0;
     if (t->nvml == NULL)
         return true;
+    const double now = paro_clock_seconds();
+    if (now - t->looked_at >= look_seconds) {
+        t->has_company = paro_nvml_n_processes(t->nvml) > t->n_others + 1;
+        t->looked_at = now;
+    }
     paro_nvml_read(t->nvml, &state);
     *mhz = state.sm_clock_mhz;
     if (state.sm_clock_mhz > t->highest_mhz)
         t->highest_mhz = state.sm_clock_mhz;
-    return !state.is_throttled && state.sm_clock_mhz >= lowest_clock * t->highest_mhz;
+    return !t->has_company && !state.is_throttled &&
+           state.sm_clock_mhz >= lowest_clock * t->highest_mhz;
 }
 
 /* Whether the device computes right. */
@@ -279,7 +289,7 @@ paro_status paro_timer_probe(paro_error *err, paro_timer *t, const paro_gpu_imag
     if (status != PARO_STATUS_OK)
         return status;
     t->has_probe = true;
-    clock_is_good(t, &mhz); /* under load: what later clocks are held against */
+    device_is_calm(t, &mhz); /* under load: what later clocks are held against */
     *read_gbs = us > 0 ? (double)t->probe_bytes / us / 1e3 : 0;
     return PARO_STATUS_OK;
 }
@@ -487,7 +497,7 @@ paro_status paro_timer_run(paro_error *err, paro_timer *t, paro_trial *trial, ui
             if (status != PARO_STATUS_OK)
                 break;
         }
-        bool is_good = clock_is_good(t, &mhz);
+        bool is_good = device_is_calm(t, &mhz);
         for (size_t j = 0; j < b.n; j++) {
             if (is_good)
                 samples[n++] = b.us[j];
@@ -500,13 +510,17 @@ paro_status paro_timer_run(paro_error *err, paro_timer *t, paro_trial *trial, ui
     paro_gpu_graph_free(graph);
     if (status != PARO_STATUS_OK)
         return status;
-    /* A device that is throttled all the time still has its fastest kernel. */
-    while (n < n_samples && n_poor > 0)
+    /* A device that is never calm still has its fastest kernel; the row says how it was timed. */
+    uint32_t n_kept = 0;
+    for (; n < n_samples && n_poor > 0; n_kept++)
         samples[n++] = poor[--n_poor];
     if (n == 0)
         return paro_fail(err, PARO_STATUS_IO, "no kernel was recorded by the clock \"%s\"",
                          paro_timer_clock(t));
     paro_measurement_set_samples(out, samples, n);
+    if (n_kept > 0)
+        snprintf(out->reason, sizeof out->reason,
+                 "%u of %u samples are of a device that was throttled or shared", n_kept, n);
     out->clock_mhz = mhz;
     snprintf(out->clock, sizeof out->clock, "%s", paro_timer_clock(t));
     out->occupancy = occupancy_of(t, trial, kernel_us);

@@ -33,7 +33,7 @@ enum { PARO_REASON_BYTES = 320, PARO_CLOCK_NAME_BYTES = 12 };
 
 typedef struct paro_measurement {
     paro_candidate_state state;
-    char reason[PARO_REASON_BYTES];      /* of anything but TIMED */
+    char reason[PARO_REASON_BYTES];      /* of TIMED: what was not as it should be, or "" */
     double median_us, spread_us, min_us; /* spread: 90th - 10th percentile */
     uint32_t n_samples;
     uint32_t clock_mhz;                /* SM clock seen; 0: unknown */

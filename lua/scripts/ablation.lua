@@ -279,7 +279,7 @@ local function panel(out, rows, x, width, top, bar, title, value, format)
 end
 
 local function to_svg(rows, a)
-  local bar, top, left, width, between = 24, 76, 250, 330, 40
+  local bar, top, left, width, between = 24, 90, 264, 330, 40
   local total_width, height = left + 2 * width + between + 30, top + bar * #rows + 36
   local out = {
     string.format('<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d">', total_width,
