@@ -41,7 +41,7 @@ struct paro_sandbox {
     jmp_buf escape;
     bool running;
     bool trusted;
-    bool out_of_memory; /* trusted: the machine's, in this run; an error may say so */
+    bool out_of_memory;       /* trusted: the machine's, in this run; an error may say so */
     bool stopping;            /* the observer asked to stop the run */
     paro_sandbox_limit limit; /* not NONE: dead */
     paro_sandbox_block *blocks;

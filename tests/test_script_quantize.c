@@ -239,8 +239,7 @@ static void test_writing(void **state)
     assert_ok(run_with_text(&err, dir, text, (paro_script_options){.allow_io = true}, &out));
     assert_int_equal(strncmp(out.text, "true\t1\tnone\n0.0\nfalse\t", 22), 0);
     assert_non_null(strstr(out.text, "exists already"));
-    assert_non_null(
-        strstr(out.text, "\ntrue\nfalse\tblock 0: test.lua:1: mine\n10\nfal"));
+    assert_non_null(strstr(out.text, "\ntrue\nfalse\tblock 0: test.lua:1: mine\n10\nfal"));
     assert_false(paro_path_exists(left));
     free(left);
     test_dir_remove(dir);

@@ -39,8 +39,8 @@ uint32_t paro_timer_n_others(const paro_timer *timer);
 paro_status paro_timer_probe(paro_error *err, paro_timer *timer, const paro_gpu_image *image,
                              double *read_gbs);
 
-/* Times a loaded, checked trial: fills in all but state, reason and error of a failed one. Where not
- * all samples are of a calm device (throttled, other processes), reason says so. */
+/* Times a loaded, checked trial: fills in all but state, reason and error of a failed one. Where
+ * not all samples are of a calm device (throttled, other processes), reason says so. */
 paro_status paro_timer_run(paro_error *err, paro_timer *timer, paro_trial *trial,
                            uint32_t n_samples, paro_measurement *out);
 
