@@ -131,7 +131,7 @@ static void place(generator *g, lane *l, int32_t id)
 
 static paro_status begin_text(paro_error *err, generator *g, lane *l)
 {
-    int32_t id;
+    int32_t id = 0;
     paro_status status = draw_first(err, g, &l->rng, &id);
     if (status != PARO_STATUS_OK)
         return status;

@@ -51,8 +51,8 @@ static const char *const problems[] = {
     "fake_quant:n=7,k=96,group=32,krot=0,bits=2,learned=1,dtype=bf16",
     "fake_quant_grad:n=4096,k=4096,group=128,krot=8,learned=0,dtype=f32,angles=1,scales=1",
     "fake_quant_grad:n=4096,k=4096,group=128,krot=8,learned=1,dtype=f16,weight=1,quantizer=1",
-    "fake_quant_grad:n=33,k=512,group=256,krot=16,bits=8,learned=1,dtype=bf16,angles=1,scales=1,"
-    "weight=1,quantizer=1,reference_zero=1",
+    ("fake_quant_grad:n=33,k=512,group=256,krot=16,bits=8,learned=1,dtype=bf16,angles=1,scales=1,"
+     "weight=1,quantizer=1,reference_zero=1"),
     "adamw:n=58720256,dtype=f16,steps=1280",
     "adamw:n=1001,advance=1",
     "smooth_l1:n=134217728,dtype=f16,target=f16",
