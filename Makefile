@@ -9,7 +9,7 @@ JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 CLANG ?= clang
 # What runs on several threads.
-TSAN_TESTS ?= test_attention test_block_pass test_calibration test_cpu_kernels test_dataset_generate \
+TSAN_TESTS ?= test_attention test_block_pass test_cpu_kernels test_dataset_generate \
     test_emulator test_emulator_device test_fake_quant test_generate test_gpu_model test_gpu_session \
     test_gpu_threads test_kernels_compile test_kernels_table test_linear test_memory test_optimise \
     test_problems test_rtn test_session test_stats test_thread test_timer test_tokenizer test_trial \
