@@ -383,7 +383,7 @@ static void test_shipped(void **state)
 
     assert_fails(paro_recipe_open(&err, "rtm", NULL, &recipe), PARO_STATUS_NOT_FOUND,
                  "rtm: there is no such file, and no such recipe among the shipped ones (nearest: "
-                 "rtn, ");
+                 "rtn, awq, gptq)");
     assert_fails(paro_recipe_open(&err, "models", NULL, &recipe), PARO_STATUS_INVALID_ARGUMENT,
                  "models");
 }
